@@ -16,9 +16,9 @@ DESTDIR ?=
 
 VERSION := 0.1.0
 
-WARN := -Wall -Wextra -Werror -Wshadow -Wvla -Wformat=2 -Wstrict-prototypes -Wmissing-prototypes -Wno-unused-parameter
+WARN := -Wall -Wextra -Werror -Wshadow -Wvla -Wformat=2 -Wstrict-prototypes -Wmissing-prototypes -Wno-unused-parameter -Wno-format-truncation
 HARDEN := -fstack-protector-strong -fPIE -fno-plt $(if $(SAN),,-D_FORTIFY_SOURCE=2)
-BASE_CPPFLAGS := -D_GNU_SOURCE -DMICROVM_VERSION='"$(VERSION)"' -I. -I$(O)/gen -Iuserland
+BASE_CPPFLAGS := -D_GNU_SOURCE -Ulinux -DMICROVM_VERSION='"$(VERSION)"' -I. -I$(O)/gen -Iuserland
 CFLAGS := -std=gnu11 -O2 -g $(WARN) $(HARDEN) -ffunction-sections -fdata-sections \
 	$(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer)
 LDFLAGS := -pie -Wl,-z,relro,-z,now,--gc-sections,--as-needed $(if $(SAN),-fsanitize=$(SAN))

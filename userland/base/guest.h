@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What host and agent agree on beside agent.proto: numbers that stand in that file's comments, and paths in the guest. */
+#ifndef BASE_GUEST_H
+#define BASE_GUEST_H
+
+#define GUEST_SERVICE "microvm.Agent"
+#define GUEST_CONTROL_PORT 1u	/* on the host; the agent connects to it */
+#define GUEST_RPC_PORT 1024u	/* on the guest */
+#define GUEST_STDIO_PORT 1025u	/* on the guest */
+#define GUEST_STDIO_TOKEN_LEN 8u
+#define GUEST_STDIO_CLAIM_S 10u
+
+/* Port of the VMM: outw(0x2000) there powers off, as on QEMU's q35. The agent's last act. */
+#define GUEST_POWEROFF_PORT 0x604u
+#define GUEST_POWEROFF_VALUE 0x2000u
+
+#endif

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/vmspec.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/util.h"
+
+static const char *const end_names[] = {
+	[VM_END_SHUTDOWN] = "shutdown", [VM_END_RESET] = "reset", [VM_END_TRIPLE_FAULT] = "triple fault",
+	[VM_END_PANIC] = "kernel panic", [VM_END_STOPPED] = "stopped", [VM_END_KILLED] = "killed",
+	[VM_END_SECCOMP] = "denied system call", [VM_END_ERROR] = "error",
+};
+
+const char *vm_end_name(uint32_t end)
+{
+	return end < ARRAY_SIZE(end_names) && end_names[end] ? end_names[end] : "unknown end";
+}
+
+void vmspec_init(struct vmspec *spec)
+{
+	memset(spec, 0, sizeof(*spec));
+	spec->magic = VMSPEC_MAGIC;
+	spec->version = VMSPEC_VERSION;
+	spec->size_bytes = sizeof(*spec);
+	spec->vcpus = 1;
+	spec->kvm_fd = spec->kernel_fd = spec->initramfs_fd = spec->report_fd = spec->log_fd = -1;
+	spec->stop_grace_ms = 10000;
+}
+
+struct vmspec_device *vmspec_add(struct vmspec *spec, enum vmspec_device_type type)
+{
+	struct vmspec_device *dev;
+
+	if (spec->devices_n >= VMSPEC_DEVICES_MAX)
+		return NULL;
+	dev = &spec->devices[spec->devices_n++];
+	memset(dev, 0, sizeof(*dev));
+	dev->type = type;
+	switch (type) {
+	case VMSPEC_BLK: dev->blk.fd = -1; break;
+	case VMSPEC_VSOCK: dev->vsock.listen_fd = -1; break;
+	case VMSPEC_CONSOLE: dev->console.out_fd = dev->console.in_fd = -1; break;
+	case VMSPEC_RNG: dev->rng.fd = -1; break;
+	default: break;
+	}
+	return dev;
+}
+
+static int check_vsock(const struct vmspec_device *dev, struct err *e)
+{
+	uint32_t i, j;
+
+	if (dev->vsock.guest_cid < 3 || dev->vsock.guest_cid >= UINT32_MAX)
+		return err_set(e, EINVAL, "vsock: guest CID %llu is outside 3..4294967294",
+			       (unsigned long long)dev->vsock.guest_cid);
+	if (dev->vsock.ports_n > VMSPEC_PORTS_MAX)
+		return err_set(e, EINVAL, "vsock: %u host ports, at most %u", dev->vsock.ports_n, VMSPEC_PORTS_MAX);
+	for (i = 0; i < dev->vsock.ports_n; i++) {
+		if (dev->vsock.ports[i].fd < 0)
+			return err_set(e, EBADF, "vsock: host port %u has no file", dev->vsock.ports[i].port);
+		for (j = 0; j < i; j++)
+			if (dev->vsock.ports[i].port == dev->vsock.ports[j].port)
+				return err_set(e, EINVAL, "vsock: host port %u is given twice", dev->vsock.ports[i].port);
+	}
+	return 0;
+}
+
+static int check_device(const struct vmspec *spec, const struct vmspec_device *dev, struct err *e)
+{
+	uint32_t known = 0;
+
+	switch (dev->type) {
+	case VMSPEC_BLK:
+		known = VMSPEC_BLK_READONLY | VMSPEC_BLK_DIRECT;
+		if (dev->blk.fd < 0)
+			return err_set(e, EBADF, "blk: no file");
+		if (dev->blk.queues > spec->vcpus)
+			return err_set(e, EINVAL, "blk: %u queues for %u vCPUs", dev->blk.queues, spec->vcpus);
+		break;
+	case VMSPEC_VSOCK:
+		if (check_vsock(dev, e))
+			return -e->code;
+		break;
+	case VMSPEC_RNG:
+		if (dev->rng.fd < 0)
+			return err_set(e, EBADF, "rng: no file");
+		break;
+	default:
+		break;
+	}
+	if (dev->flags & ~known)
+		return err_set(e, EINVAL, "device of type %u: unknown flags 0x%x", dev->type, dev->flags & ~known);
+	return 0;
+}
+
+int vmspec_check(const struct vmspec *spec, struct err *e)
+{
+	uint32_t i;
+
+	if (spec->magic != VMSPEC_MAGIC || spec->version != VMSPEC_VERSION || spec->size_bytes != sizeof(*spec))
+		return err_set(e, EPROTO, "vmspec is of another version; start microvm-vmm from the same installation");
+	if (spec->vcpus < 1 || spec->vcpus > VMSPEC_VCPUS_MAX)
+		return err_set(e, EINVAL, "%u vCPUs is outside 1..%u", spec->vcpus, VMSPEC_VCPUS_MAX);
+	if (spec->mem_bytes < VMSPEC_MEM_MIN || spec->mem_bytes > VMSPEC_MEM_MAX || spec->mem_bytes % (2u << 20))
+		return err_set(e, EINVAL, "guest memory of %llu bytes is not a multiple of 2 MiB from %llu MiB up",
+			       (unsigned long long)spec->mem_bytes, (unsigned long long)(VMSPEC_MEM_MIN >> 20));
+	if (spec->kvm_fd < 0 || spec->kernel_fd < 0)
+		return err_set(e, EBADF, "vmspec names no %s", spec->kvm_fd < 0 ? "KVM" : "kernel");
+	if (!memchr(spec->cmdline, 0, sizeof(spec->cmdline)))
+		return err_set(e, EINVAL, "kernel command line is over %u bytes", VMSPEC_CMDLINE_MAX - 1);
+	if (spec->flags & ~(uint32_t)VMSPEC_NO_JAIL)
+		return err_set(e, EINVAL, "vmspec has unknown flags 0x%x", spec->flags);
+	if (!(spec->flags & VMSPEC_NO_JAIL) && (!spec->uid || !spec->gid))
+		return err_set(e, EINVAL, "a jailed VMM needs a uid and gid of its own");
+	if (spec->devices_n > VMSPEC_DEVICES_MAX)
+		return err_set(e, EINVAL, "%u devices, at most %u", spec->devices_n, VMSPEC_DEVICES_MAX);
+	for (i = 0; i < spec->devices_n; i++)
+		if (check_device(spec, &spec->devices[i], e))
+			return err_wrap(e, "device %u", i);
+	return 0;
+}
