@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Virtio devices (virtio 1.2) on the mmio transport (4.2, version 2). A device is one file with one const
+ * struct virtio_device_ops, and one row in virtio_devices[] (devices.c). No device knows the VM: it has guest memory,
+ * its queues, and the loop of the io thread, in which everything but register access runs.
+ */
+#ifndef VIRTIO_VIRTIO_H
+#define VIRTIO_VIRTIO_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/vmspec.h"
+#include "io/loop.h"
+#include "vmm/bus.h"
+#include "vmm/irq.h"
+#include "vmm/memory.h"
+
+#define VIRTIO_QUEUES_MAX 34u	/* per device: 32 request queues and two of another kind */
+#define VIRTIO_QUEUE_SIZE_MAX 256u
+
+struct virtio_device;
+struct virtq;
+
+struct virtio_device_ops {
+	const char *name;	/* "blk" */
+	uint32_t id;		/* enum vmspec_device_type */
+	/* Makes the device from its row of the vmspec; fds in it are the device's from then on. Before the jail. */
+	int (*create)(const struct vmspec_device *spec, struct virtio_device **out, struct err *e);
+	/* The rest in the io thread, but config access, which is in a vCPU's under the device's lock. */
+	void (*config_read)(struct virtio_device *dev, uint32_t offset, void *data, unsigned int len);
+	void (*config_write)(struct virtio_device *dev, uint32_t offset, const void *data, unsigned int len);
+	int (*activate)(struct virtio_device *dev);	/* DRIVER_OK: features and queues are final */
+	void (*kick)(struct virtio_device *dev, unsigned int queue);
+	/* Stop touching guest memory. true: done; false: requests are in flight, virtio_reset_done() follows. */
+	bool (*reset)(struct virtio_device *dev);
+	/* The VM was asked to stop: tell the guest if this device can. May be NULL. */
+	void (*stop_request)(struct virtio_device *dev);
+	void (*destroy)(struct virtio_device *dev);
+};
+
+/* Embedded first in every device's own structure; the ops' create() fills ops, queues_n, queue_size, features, config_len. */
+struct virtio_device {
+	const struct virtio_device_ops *ops;
+	unsigned int queues_n;
+	uint16_t queue_size[VIRTIO_QUEUES_MAX];
+	uint64_t features;		/* offered, device bits only; the transport adds its own */
+	uint32_t config_len_bytes;
+	/* filled by the transport */
+	uint64_t driver_features;	/* negotiated */
+	struct virtq *vq[VIRTIO_QUEUES_MAX];
+	const struct guest_mem *mem;
+	struct loop *loop;
+	void *transport;
+};
+
+extern const struct virtio_device_ops *const virtio_devices[];
+extern const size_t virtio_devices_n;
+
+/* ---- what vmm/main uses ------------------------------------------------------------------------------------ */
+
+struct virtio_machine;
+
+/*
+ * Makes all devices of the spec, puts them on the bus, and appends " virtio_mmio.device=4K@0x…:gsi" words to cmdline
+ * (cmdline_size bytes in all). Registers all fds with the loop (loop_add_fd), so that it works before and after the
+ * jail. Undone by virtio_machine_free.
+ */
+int virtio_machine_new(struct virtio_machine **out, const struct vmspec *spec, const struct guest_mem *mem,
+		       struct bus *bus, const struct irq_ops *irq, struct loop *loop, char *cmdline, size_t cmdline_size,
+		       struct err *e);
+/* In the io thread, first thing: arms the queues' eventfds. */
+void virtio_machine_start(struct virtio_machine *m);
+/* In the io thread: asks the guest to stop through the devices that can. */
+void virtio_machine_stop_request(struct virtio_machine *m);
+/* In the io thread, after the vCPUs have stopped: hands out what the guest had queued for the console. */
+void virtio_machine_drain(struct virtio_machine *m);
+void virtio_machine_free(struct virtio_machine *m);
+/* Console lines are given here too (one line, no newline, printable, at most 512 bytes), so that a panic is seen. */
+void virtio_machine_on_console_line(struct virtio_machine *m, void (*fn)(void *arg, const char *line), void *arg);
+
+#endif

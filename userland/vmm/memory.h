@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Guest memory: one sealed memfd, mapped shared, so that the file server and the kernel module can map the same pages.
+ * guest_mem_slice is the one gateway from a guest physical address to a host pointer.
+ */
+#ifndef VMM_MEMORY_H
+#define VMM_MEMORY_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+/* Guest physical layout: RAM below the hole, the hole for devices and APICs, the rest of RAM from 4 GiB on. */
+#define GUEST_HOLE_START 0xc0000000ull
+#define GUEST_HOLE_END 0x100000000ull
+#define GUEST_MMIO_BASE 0xd0000000ull	/* virtio-mmio device i: base + i * stride, GSI first + i */
+#define GUEST_MMIO_STRIDE 0x1000ull
+#define GUEST_GSI_FIRST 5u
+#define GUEST_GSI_LAST 23u
+
+struct guest_mem;
+
+struct guest_mem_region {
+	uint64_t gpa, len_bytes;
+	uint64_t fd_offset;	/* in the memfd */
+	void *hva;
+};
+
+/* bytes: multiple of 2 MiB. The memfd is sealed against growing, shrinking and further seals. */
+int guest_mem_new(struct guest_mem **out, uint64_t bytes, struct err *e);
+void guest_mem_free(struct guest_mem *mem);
+int guest_mem_fd(const struct guest_mem *mem);
+/* One or two regions. */
+size_t guest_mem_regions(const struct guest_mem *mem, const struct guest_mem_region **regions);
+
+/*
+ * Host pointer to [gpa, gpa + len), or NULL if any byte of it is not RAM (overflow included; a range may not span the
+ * hole). len 0 gives NULL. What is behind the pointer changes under the reader's hands: copy once, then check the copy.
+ */
+void *guest_mem_slice(const struct guest_mem *mem, uint64_t gpa, uint64_t len);
+
+#endif
