@@ -1,0 +1,37 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# Installs what building and testing need on Debian 12; says nothing and asks nobody when all of it is there.
+set -euo pipefail
+
+packages=(
+	# the compilers and libraries of the programs
+	build-essential pkg-config clang llvm libclang-rt-14-dev gperf
+	liburing-dev libjson-c-dev libprotobuf-c-dev protobuf-c-compiler libarchive-dev libseccomp-dev libcap-dev libssl-dev check
+	# the guest kernel and the module
+	linux-source-6.12 bc bison flex libelf-dev cpio kmod xz-utils zstd sparse
+	# images
+	busybox-static mmdebstrap umoci skopeo erofs-utils e2fsprogs jq attr acl python3-minimal
+	# the lab, and what is compared with there
+	qemu-system-x86 util-linux procps runc crun socat tmux strace gdb
+	# lint and documents
+	clang-tidy clang-format shellcheck mandoc man-db git
+)
+
+missing() {
+	dpkg-query -W -f '${Package} ${db:Status-Status}\n' "${packages[@]}" 2>/dev/null |
+		awk '$2 == "installed" { print $1 }' | sort -u | comm -13 - <(printf '%s\n' "${packages[@]}" | sort -u)
+}
+
+mapfile -t want < <(missing)
+[ "${#want[@]}" -gt 0 ] || exit 0
+[ "$(id -u)" = 0 ] || { echo "deps: run as root to install: ${want[*]}" >&2; exit 1; }
+echo "  DEPS     installing ${#want[@]} packages: ${want[*]}"
+export DEBIAN_FRONTEND=noninteractive
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+apt_get() { apt-get -qq -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 "$@" >>"$log" 2>&1; }
+if ! { apt_get update && apt_get install -y --no-install-recommends "${want[@]}"; }; then
+	tail -n 20 "$log" >&2
+	echo "deps: apt-get failed; Debian 12 with its security and updates suites is needed (linux-source-6.12 is there)" >&2
+	exit 1
+fi
