@@ -14,7 +14,7 @@ die() { echo "kernel: $*" >&2; exit 1; }
 
 [ -f "$source" ] || die "$source is missing: run 'make deps' (it comes with the package linux-source-6.12)"
 
-cache_root=${MICROVM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/microvm}
+cache_root=${MICROVM_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/microvm}
 mkdir -p "$cache_root" "$out"
 # The tarball is 150 MB: its own digest is kept by path, size and time.
 stamp=$cache_root/source-$(stat -c '%n %s %Y' "$source" | sha256sum | cut -c1-16)

@@ -10,3 +10,14 @@ $(GUEST)/vmlinux: images/kernel.config images/kernel.sh
 	@mkdir -p $(@D)
 	@images/kernel.sh $(@D)
 	@touch $@
+
+$(GUEST)/initramfs.cpio: $(GUEST)/microvm-agent images/initramfs.sh
+	$(call say,CPIO,$@)
+	$(Q)images/initramfs.sh $< $@
+
+guest: $(GUEST)/vmlinux $(GUEST)/initramfs.cpio ## kernel and initramfs
+
+images: $(IMAGES)/index.json ## the images of tests and demo: build/images, tags busybox and debian
+$(IMAGES)/index.json: images/test-images.sh
+	@images/test-images.sh $(IMAGES)
+	@touch $@

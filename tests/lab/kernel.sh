@@ -15,7 +15,7 @@ case $version in
 *) die "no kernel $version: it is 6.12 or 6.1" ;;
 esac
 
-cache_root=${MICROVM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/microvm}
+cache_root=${MICROVM_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/microvm}
 dir=$cache_root/lab-kernel-$version-v1
 
 # The one package that PACKAGE depends on and whose name matches PATTERN.
