@@ -57,7 +57,7 @@ $(O)/gen/%.pb-c.h: $(O)/gen/%.pb-c.c
 	@test -e $@ && touch $@
 
 objs = $(patsubst %.c,$(O)/obj/%.o,$(1))
-folder_srcs = $(filter-out %main.c,$(wildcard $(1)/*.c))
+folder_srcs = $(filter-out %/main.c,$(wildcard $(1)/*.c))
 
 # $(call archive,NAME,FOLDER[ FOLDER…]): $(O)/lib/libNAME.a of all sources in the folders but *main.c
 define archive_rule
