@@ -14,6 +14,7 @@
 #include "base/err.h"
 #include "base/vmspec.h"
 #include "io/loop.h"
+#include "virtio/virtq.h"
 #include "vmm/bus.h"
 #include "vmm/irq.h"
 #include "vmm/memory.h"
@@ -22,22 +23,31 @@
 #define VIRTIO_QUEUE_SIZE_MAX 256u
 
 struct virtio_device;
-struct virtq;
 
 struct virtio_device_ops {
 	const char *name;	/* "blk" */
 	uint32_t id;		/* enum vmspec_device_type */
 	/* Makes the device from its row of the vmspec; fds in it are the device's from then on. Before the jail. */
 	int (*create)(const struct vmspec_device *spec, struct virtio_device **out, struct err *e);
-	/* The rest in the io thread, but config access, which is in a vCPU's under the device's lock. */
+	/* Before the jail, after create: mem, loop and transport are known. Registers fds (loop_add_fd). May be NULL. */
+	int (*attach)(struct virtio_device *dev, struct err *e);
+	/* The rest in the io thread, but config access, which is in a vCPU's under the device's lock. May be NULL. */
 	void (*config_read)(struct virtio_device *dev, uint32_t offset, void *data, unsigned int len);
 	void (*config_write)(struct virtio_device *dev, uint32_t offset, const void *data, unsigned int len);
-	int (*activate)(struct virtio_device *dev);	/* DRIVER_OK: features and queues are final */
+	/* The loop is about to run: arms what does not wait for a driver. May be NULL. */
+	void (*start)(struct virtio_device *dev);
+	/* DRIVER_OK: features and queues are final. Negative errno: the device asks for a reset. May be NULL. */
+	int (*activate)(struct virtio_device *dev);
+	/* Serve a queue; comes once for each queue after activate, too. At most a queue's worth, then virtio_kick_later(). */
 	void (*kick)(struct virtio_device *dev, unsigned int queue);
 	/* Stop touching guest memory. true: done; false: requests are in flight, virtio_reset_done() follows. */
 	bool (*reset)(struct virtio_device *dev);
 	/* The VM was asked to stop: tell the guest if this device can. May be NULL. */
 	void (*stop_request)(struct virtio_device *dev);
+	/* Serves what is queued and waits until it has reached its file, a bounded time. May be NULL. */
+	void (*drain)(struct virtio_device *dev);
+	/* The end: cancels all operations in the loop; true: none is left. Called until it says so. May be NULL. */
+	bool (*quiesce)(struct virtio_device *dev);
 	void (*destroy)(struct virtio_device *dev);
 };
 
@@ -50,7 +60,7 @@ struct virtio_device {
 	uint32_t config_len_bytes;
 	/* filled by the transport */
 	uint64_t driver_features;	/* negotiated */
-	struct virtq *vq[VIRTIO_QUEUES_MAX];
+	struct virtq *vq[VIRTIO_QUEUES_MAX];	/* one each for queues_n; stopped unless the driver made it ready */
 	const struct guest_mem *mem;
 	struct loop *loop;
 	void *transport;
@@ -58,6 +68,21 @@ struct virtio_device {
 
 extern const struct virtio_device_ops *const virtio_devices[];
 extern const size_t virtio_devices_n;
+
+/* ---- what devices ask of the transport, in the io thread ---------------------------------------------------------- */
+
+/* Shows the driver what was pushed on the queue, and interrupts it if it wants that. */
+void virtio_flush(struct virtio_device *dev, unsigned int queue);
+/* kick(dev, queue) again in the loop's next round, so that one busy queue starves no other. */
+void virtio_kick_later(struct virtio_device *dev, unsigned int queue);
+/* The driver broke the rules: DEVICE_NEEDS_RESET, and no kick comes before the reset (virtio 1.2, 2.1.2). */
+void virtio_broken(struct virtio_device *dev, const char *why);
+/* The end of a reset that ops->reset left unfinished. */
+void virtio_reset_done(struct virtio_device *dev);
+
+/* virtq_pop on the device's queue, a broken queue breaks the device. true: there is a chain. */
+bool virtio_pop(struct virtio_device *dev, unsigned int queue, struct virtq_chain *chain, struct iovec *iov,
+		unsigned int iov_max);
 
 /* ---- what vmm/main uses ------------------------------------------------------------------------------------ */
 
@@ -75,8 +100,12 @@ int virtio_machine_new(struct virtio_machine **out, const struct vmspec *spec, c
 void virtio_machine_start(struct virtio_machine *m);
 /* In the io thread: asks the guest to stop through the devices that can. */
 void virtio_machine_stop_request(struct virtio_machine *m);
-/* In the io thread, after the vCPUs have stopped: hands out what the guest had queued for the console. */
+/* In the io thread but not from a done(), after the vCPUs have stopped: hands out what the guest had queued for the console. */
 void virtio_machine_drain(struct virtio_machine *m);
+/*
+ * In the io thread but not from a done(), or before the loop ever ran: ends what is in flight, then closes all fds. The
+ * loop must still be there.
+ */
 void virtio_machine_free(struct virtio_machine *m);
 /* Console lines are given here too (one line, no newline, printable, at most 512 bytes), so that a panic is seen. */
 void virtio_machine_on_console_line(struct virtio_machine *m, void (*fn)(void *arg, const char *line), void *arg);
