@@ -1,0 +1,197 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# What the end-to-end tests share: how a command is run and looked at, what may be left over (nothing), images.
+# A test is a function test_NAME of a file NN_TOPIC.sh, run by `one` in a shell of its own with errors fatal; `# limit N s`
+# behind its opening brace changes its time limit. It says why it fails with `die`, and may end with `skip WHY`.
+# shellcheck disable=SC2034 # much of this is for the tests
+
+: "${MICROVM_BUILD:?the build folder}"
+export PATH="$MICROVM_BUILD/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" LC_ALL=C.UTF-8
+
+layout=$MICROVM_BUILD/images
+bb=oci:$layout:busybox deb=oci:$layout:debian
+state=${MICROVM_STATE:-/run/microvm} store=${MICROVM_STORE:-/var/lib/microvm}
+work=/run/e2e/work log=/run/e2e/log snap=/run/e2e/snap
+
+# ---- saying ------------------------------------------------------------------------------------------------
+
+die() { echo "E: $*"; exit 1; }
+skip() { echo "$*"; exit 77; }
+
+# ---- running: `run COMMAND…` leaves $status, $out, $err (texts, without last newlines) and $work/out, $work/err ----------
+
+run() {
+	status=0
+	"$@" >"$work/out" 2>"$work/err" || status=$?
+	out=$(tr -d '\0' <"$work/out") err=$(tr -d '\0' <"$work/err")
+	echo "+ $(printf '%q ' "$@" | cut -c1-300)-> $status"
+	if [ -s "$work/out" ]; then sed 's/^/  out: /' "$work/out" | head -c 2000; echo; fi
+	if [ -s "$work/err" ]; then sed 's/^/  err: /' "$work/err" | head -c 2000; echo; fi
+}
+
+# Runs a command in a new container of the busybox image, which must succeed: `in_bb [OPTION…] -- COMMAND…`
+in_bb() {
+	local options=()
+	while [ "$1" != -- ]; do options+=("$1"); shift; done
+	shift
+	run microvm run --rm "${options[@]}" "$bb" "$@"
+	status_is 0
+}
+
+status_is() { [ "$status" = "$1" ] || die "exit status is $status, not $1${err:+: ${err:0:300}}"; }
+out_is() { [ "$out" = "$1" ] || die "stdout is '${out:0:300}', not '$1'"; }
+err_is() { [ "$err" = "$1" ] || die "stderr is '${err:0:300}', not '$1'"; }
+out_has() { [[ $out == *"$1"* ]] || die "stdout has no '$1': '${out:0:300}'"; }
+out_has_not() { [[ $out != *"$1"* ]] || die "stdout has '$1': '${out:0:300}'"; }
+err_has() { [[ ${err,,} == *"${1,,}"* ]] || die "stderr has no '$1': '${err:0:400}'"; }
+is() { [ "$1" = "$2" ] || die "${3:-value} is '${1:0:300}', not '$2'"; }
+# A clean refusal: that status, one line of error that names each WORD, nothing on stdout.
+refused() { # STATUS WORD…
+	local word lines
+	status_is "$1"
+	shift
+	[ -z "$out" ] || die "an error, but stdout has '${out:0:200}'"
+	[ -n "$err" ] || die "it failed without a word"
+	lines=$(grep -c . <<<"$err")
+	[ "$lines" -le 2 ] || die "the error has $lines lines: ${err:0:400}"
+	[ "${#err}" -le 1300 ] || die "the error has ${#err} characters"
+	for word in "$@"; do err_has "$word"; done
+}
+
+# Waits (bounded by the test's own limit, at most 60 s) until a command succeeds.
+until_ok() {
+	local i
+	for ((i = 0; i < 600; i++)); do
+		if "$@" >/dev/null 2>&1; then return 0; fi
+		sleep 0.1
+	done
+	die "never came true: $*"
+}
+
+running() { microvm ps --format json | jq -e --arg n "$1" 'select(.Names == $n)' >/dev/null; }
+inspect() { microvm inspect "$1" | jq -r "if type == \"array\" then .[0] else . end | $2"; }
+vmm_pid() { pgrep -x microvm-vmm | head -n 1; }
+
+# A detached container that sleeps: `sleeper NAME [OPTION…]`
+sleeper() {
+	local name=$1
+	shift
+	run microvm run -d --name "$name" "$@" "$bb" sleep 1000
+	status_is 0
+	until_ok running "$name"
+}
+
+# ---- what may be left over: nothing ---------------------------------------------------------------------------
+
+snapshot() {
+	echo "== processes"
+	pgrep -ax 'microvm|microvm-vmm|microvm-import|mkfs.erofs' || true
+	echo "== mounts"
+	awk '{ print $5, $9 }' /proc/self/mountinfo | sort
+	echo "== cgroups"
+	find /sys/fs/cgroup -type d | sort
+	echo "== loop devices"
+	losetup --noheadings --output NAME,BACK-FILE 2>/dev/null || true
+	echo "== sockets"
+	awk '$8 ~ /microvm/ { print $8 }' /proc/net/unix | sort
+	echo "== state"
+	find "$state" -mindepth 2 2>/dev/null | sort
+	echo "== store's temporary files"
+	find "$store/tmp" -mindepth 1 2>/dev/null | sort
+	echo "== temporary files"
+	find /tmp /var/tmp /dev/shm /run -xdev -mindepth 1 \( -path /run/e2e -o -path "$state" \) -prune -o -mindepth 1 -print 2>/dev/null | sort
+}
+
+# Ends of processes that nobody waits for take their moment; what is there after 10 s stays.
+settled() {
+	local i
+	for ((i = 0; i < 50; i++)); do
+		snapshot >"$snap.after"
+		if cmp -s "$1" "$snap.after"; then return 0; fi
+		sleep 0.2
+	done
+	diff "$1" "$snap.after" | grep '^[<>]'
+	return 1
+}
+
+# After a test that left something, so that the next one starts clean.
+clean_up() {
+	pkill -9 -x 'microvm|microvm-vmm|microvm-import' || true
+	sleep 0.5
+	microvm ps -a >/dev/null 2>&1 || true
+	rm -rf "${state:?}"/*
+	rm -rf "${store:?}"/tmp/*
+}
+
+# Once a lab: the store filled with both images, so that what the tests leave can be told from what a first run makes.
+prepare() {
+	local image
+	mkdir -p "$work"
+	mkdir -p "$state"
+	for image in "$bb" "$deb"; do
+		microvm run --rm "$image" true >"$log" 2>&1 || { tail -n 20 "$log"; echo "the first run of $image failed"; }
+	done
+	microvm ps -a >/dev/null 2>&1 || true
+}
+
+# ---- images made by tests ---------------------------------------------------------------------------------------
+
+# A copy of the busybox image's layout that a test may spoil; prints its path.
+own_layout() {
+	local dir=$work/${1:-layout}
+	cp -r "$layout" "$dir"
+	echo "$dir"
+}
+blob() { echo "$1/blobs/${2/://}"; } # LAYOUT DIGEST
+manifest_digest() { jq -r --arg t "$2" '.manifests[] | select(.annotations["org.opencontainers.image.ref.name"] == $t) | .digest' "$1/index.json"; }
+
+# put_blob LAYOUT FILE: moves the file in under its digest, which it prints.
+put_blob() {
+	local digest
+	digest=$(sha256sum "$2" | cut -d' ' -f1)
+	mv "$2" "$1/blobs/sha256/$digest"
+	echo "sha256:$digest"
+}
+
+# edit_manifest LAYOUT TAG JQ-FILTER: the tag then names the edited manifest, all digests right.
+edit_manifest() {
+	local dir=$1 tag=$2 filter=$3 old
+	old=$(manifest_digest "$dir" "$tag")
+	jq -c "$filter" "$(blob "$dir" "$old")" >"$work/manifest"
+	point_tag "$dir" "$tag" "$work/manifest"
+}
+
+# point_tag LAYOUT TAG MANIFEST-FILE
+point_tag() {
+	local size digest
+	size=$(stat -c %s "$3")
+	digest=$(put_blob "$1" "$3")
+	jq -c --arg t "$2" --arg d "$digest" --argjson s "$size" '.manifests |= map(if .annotations["org.opencontainers.image.ref.name"] == $t
+		then .digest = $d | .size = $s else . end)' "$1/index.json" >"$1/index.new"
+	mv "$1/index.new" "$1/index.json"
+}
+
+# edit_config LAYOUT TAG JQ-FILTER: the image's configuration.
+edit_config() {
+	local dir=$1 tag=$2 old config size digest
+	old=$(manifest_digest "$dir" "$tag")
+	config=$(jq -r .config.digest "$(blob "$dir" "$old")")
+	jq -c "$3" "$(blob "$dir" "$config")" >"$work/config"
+	size=$(stat -c %s "$work/config")
+	digest=$(put_blob "$dir" "$work/config")
+	edit_manifest "$dir" "$tag" ".config.digest = \"$digest\" | .config.size = $size"
+}
+
+# add_layer LAYOUT TAG TAR [MEDIA-TYPE]: one more layer on top, plain unless its media type says otherwise.
+add_layer() {
+	local dir=$1 tag=$2 tar=$3 type=${4:-application/vnd.oci.image.layer.v1.tar} size digest diff
+	case $type in
+	*gzip) diff=$(gzip -dc "$tar" | sha256sum | cut -d' ' -f1) ;;
+	*zstd) diff=$(zstd -qdc "$tar" | sha256sum | cut -d' ' -f1) ;;
+	*) diff=$(sha256sum "$tar" | cut -d' ' -f1) ;;
+	esac
+	size=$(stat -c %s "$tar")
+	digest=$(put_blob "$dir" "$tar")
+	edit_config "$dir" "$tag" ".rootfs.diff_ids += [\"sha256:$diff\"]"
+	edit_manifest "$dir" "$tag" ".layers += [{mediaType: \"$type\", digest: \"$digest\", size: $size}]"
+}
