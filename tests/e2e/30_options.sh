@@ -79,7 +79,7 @@ test_memory() {
 	local kib
 	in_bb --memory 128m -- sed -n 's/^MemTotal: *\([0-9]*\) kB/\1/p' /proc/meminfo
 	kib=$out
-	[ "$kib" -gt 90000 ] && [ "$kib" -le 131072 ] || die "128m is $kib KiB in the guest"
+	[[ $kib -gt 90000 && $kib -le 131072 ]] || die "128m is $kib KiB in the guest"
 	in_bb -m 1g -- sed -n 's/^MemTotal: *\([0-9]*\) kB/\1/p' /proc/meminfo
 	[ "$out" -gt 900000 ] || die "1g is $out KiB in the guest"
 }

@@ -136,10 +136,17 @@ prepare() {
 
 # ---- images made by tests ---------------------------------------------------------------------------------------
 
-# A copy of the busybox image's layout that a test may spoil; prints its path.
+# A layout of its own with the busybox image alone, which a test may spoil; prints its path.
 own_layout() {
-	local dir=$work/${1:-layout}
-	cp -r "$layout" "$dir"
+	local dir=$work/layout manifest digest
+	rm -rf "$dir"
+	mkdir -p "$dir/blobs/sha256"
+	cp "$layout/oci-layout" "$dir/"
+	jq -c '.manifests |= map(select(.annotations["org.opencontainers.image.ref.name"] == "busybox"))' "$layout/index.json" >"$dir/index.json"
+	manifest=$(manifest_digest "$dir" busybox)
+	for digest in "$manifest" $(jq -r '.config.digest, .layers[].digest' "$(blob "$layout" "$manifest")"); do
+		cp "$(blob "$layout" "$digest")" "$(blob "$dir" "$digest")"
+	done
 	echo "$dir"
 }
 blob() { echo "$1/blobs/${2/://}"; } # LAYOUT DIGEST
