@@ -11,6 +11,7 @@
 const struct virtio_device_ops *const virtio_devices[] = {
 	&virtio_rng,
 	&virtio_console,
+	&virtio_vsock,
 };
 const size_t virtio_devices_n = ARRAY_SIZE(virtio_devices);
 

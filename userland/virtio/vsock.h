@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * virtio-vsock in userspace, streams only: what its three files share. All in the io thread.
+ *
+ *   vsock.c       the device: packets from the guest
+ *   vsock_rx.c    packets to the guest: who has something to say, and the buffers it goes into
+ *   vsock_flow.c  connections, and the host's end of them: a Unix socket each
+ *
+ * A flow never reads more from its socket than the guest has credit and buffers for, and never holds more from the
+ * guest than the credit we gave (VSOCK_BUF_ALLOC), so each side's slowness reaches the other and memory is bounded.
+ */
+#ifndef VIRTIO_VSOCK_H
+#define VIRTIO_VSOCK_H
+
+#include "virtio/devices.h"
+#include "virtio/vsock_packet.h"
+
+enum { VSOCK_RX, VSOCK_TX, VSOCK_EVENT, VSOCK_QUEUES };
+
+#define VSOCK_QUEUE_SIZE 128u
+#define VSOCK_EVENT_QUEUE_SIZE 8u
+#define VSOCK_SEGMENTS 32u		/* of one packet; Linux sends a header and up to 17 fragments */
+#define VSOCK_FLOWS_MAX 768u		/* the loop takes LOOP_FIXED_FDS files */
+#define VSOCK_BUF_ALLOC (256u << 10)	/* credit of a flow; memory is taken only when its socket is slow */
+#define VSOCK_BUFFERED_MAX (16u << 20)	/* of all flows together; a flow that needs more is reset */
+#define VSOCK_FIRST_HOST_PORT 0x40000000u	/* of connections from the host; well above any port of a vmspec */
+#define VSOCK_BUCKETS 64u
+#define VSOCK_RESETS_MAX 64u		/* answers to packets of no flow that wait for buffers */
+#define VSOCK_LINE_MAX 32u		/* "CONNECT 4294967295\n" and some */
+#define VSOCK_TIMEOUT_NS (10ull * 1000000000)	/* for the CONNECT line, the guest's answer, and its last RST */
+
+enum vsock_state {
+	VSOCK_HELLO,	/* the host's client has not said CONNECT yet */
+	VSOCK_WAITING,	/* it has, the guest's driver is not there yet */
+	VSOCK_ASKED,	/* REQUEST goes to the guest, or has gone */
+	VSOCK_OPEN,
+	VSOCK_DRAINING,	/* over for the guest; what it sent still goes to the socket */
+	VSOCK_DEAD,	/* operations in the loop are being cancelled; then it is freed */
+};
+
+/* What a flow has to say to the guest. */
+enum vsock_say {
+	VSOCK_SAY_REQUEST = 1 << 0,
+	VSOCK_SAY_RESPONSE = 1 << 1,
+	VSOCK_SAY_RST = 1 << 2,		/* the flow ends with it */
+	VSOCK_SAY_SHUTDOWN = 1 << 3,	/* with the flags in `closed` */
+	VSOCK_SAY_CREDIT = 1 << 4,
+	VSOCK_SAY_MORE = 1 << 5,	/* CREDIT_REQUEST */
+	VSOCK_SAY_DATA = 1 << 6,	/* its socket is readable */
+};
+
+struct vsock_flow {
+	struct vsock *v;
+	struct vsock_flow *hash_next;
+	struct vsock_flow *next, *prev;	/* among all flows */
+	struct vsock_flow *say_next, *say_prev;	/* among those that have something to say; NULL: not there */
+	enum vsock_state state;
+	unsigned int say;
+	int fd;
+	uint32_t guest_port, host_port;
+	uint32_t closed;	/* VIRTIO_VSOCK_SHUTDOWN_*: what the host does no more */
+	uint32_t peer_closed;	/* what the guest does no more */
+	struct vsock_credit credit;
+	bool asked_more;	/* CREDIT_REQUEST was sent, no news since */
+	bool write_shut;	/* shutdown(fd, SHUT_WR) is done */
+	uint8_t batch;		/* buffers worth filling with one recvmsg */
+
+	struct loop_op in, out, timer;
+	uint8_t *buf;		/* from the guest, not yet taken by the socket: buf[at..at+len) */
+	uint32_t buf_size, buf_at, buf_len;
+	uint8_t line_len;
+	char line[VSOCK_LINE_MAX];
+};
+
+struct vsock_reset {
+	uint32_t guest_port, host_port;
+	uint64_t host_cid;
+};
+
+struct vsock {
+	struct virtio_device dev;
+	uint64_t guest_cid;
+	int listen_fd;
+	uint32_t ports_n;
+	struct vmspec_port ports[VMSPEC_PORTS_MAX];
+	bool active, was_active, tell_reset, ending, tx_waits;
+
+	struct loop_op accept_op, accept_timer, pump_op;
+	uint32_t next_port;	/* for connections from the host */
+	unsigned int flows_n;
+	uint32_t buffered;
+	struct vsock_flow *buckets[VSOCK_BUCKETS];
+	struct vsock_flow all, saying;	/* list heads */
+
+	unsigned int resets_n, resets_at;
+	struct vsock_reset resets[VSOCK_RESETS_MAX];
+};
+
+/* vsock_rx.c */
+/* The flow has one more thing to say; sent when buffers are there. */
+void vsock_say(struct vsock_flow *f, unsigned int what);
+void vsock_unsay(struct vsock_flow *f, unsigned int what);
+/* RST to a packet that belongs to no flow. The caller has checked vsock_can_reset(). */
+void vsock_reset_packet(struct vsock *v, const struct vsock_packet *p);
+static inline bool vsock_can_reset(const struct vsock *v)
+{
+	return v->resets_n < VSOCK_RESETS_MAX;
+}
+/* Fills the guest's buffers with what there is to say. */
+void vsock_pump(struct vsock *v);
+
+/* vsock_flow.c */
+struct vsock_flow *vsock_find(struct vsock *v, uint32_t guest_port, uint32_t host_port);
+/* A guest's REQUEST to a port of the vmspec takes its fd. NULL: there is none. */
+struct vsock_flow *vsock_attach(struct vsock *v, uint32_t guest_port, uint32_t host_port);
+void vsock_listen(struct vsock *v);
+void vsock_driver_up(struct vsock *v);
+void vsock_driver_down(struct vsock *v);
+/* The guest's RESPONSE came. */
+void vsock_opened(struct vsock_flow *f);
+/* Bytes from the guest. false: no memory for them. */
+bool vsock_to_host(struct vsock_flow *f, struct iovec *iov, unsigned int n, uint32_t len_bytes);
+/* The guest will send or receive no more (peer_closed has changed). */
+void vsock_peer_closed(struct vsock_flow *f);
+/* The host's end has reached its end, or is gone. */
+void vsock_host_eof(struct vsock_flow *f);
+void vsock_host_gone(struct vsock_flow *f);
+/* Waits for the socket to have data, or to hang up once it had its end. */
+void vsock_wait_host(struct vsock_flow *f);
+/* The guest has given news of its space. */
+void vsock_flow_credit(struct vsock_flow *f);
+/* Over for the guest: no packet finds it again; what it has sent still goes to the host. */
+void vsock_detach(struct vsock_flow *f);
+void vsock_set_timer(struct vsock_flow *f);
+bool vsock_flows_quiesce(struct vsock *v, bool first);
+
+#endif
