@@ -15,16 +15,12 @@ struct listing {
 	size_t used, left_out;
 };
 
-static void listing_add(struct listing *l, const char *fmt, const char *a, const char *b)
+static void listing_add(struct listing *l, const char *a, const char *between, const char *b)
 {
 	char item[160];
-	size_t len;
 
-	snprintf(item, sizeof(item), fmt, a, b);
-	len = strlen(item);
-	if (strstr(l->text, item))
-		return;
-	if (l->used + len + 3 > sizeof(l->text)) {
+	snprintf(item, sizeof(item), "%.70s%s%.70s", a, between, b);
+	if (l->used + strlen(item) + 8 > sizeof(l->text)) {
 		l->left_out++;
 		return;
 	}
@@ -62,7 +58,7 @@ static int list_tags(const struct oci_index *index, const char *tag, struct err 
 
 	for (i = 0; i < index->n; i++)
 		if (index->entries[i].name)
-			listing_add(&l, "%.100s%s", index->entries[i].name, "");
+			listing_add(&l, index->entries[i].name, "", "");
 	if (!index->n)
 		return err_set(e, ENOENT, "there is no image in it");
 	if (!tag)
@@ -111,7 +107,7 @@ int oci_index_by_platform(const struct oci_index *index, const struct oci_descri
 			*found = d;
 			best_fit = fit;
 		}
-		listing_add(&l, "%.64s/%.64s", d->os ? d->os : "?", d->architecture ? d->architecture : "?");
+		listing_add(&l, d->os ? d->os : "?", "/", d->architecture ? d->architecture : "?");
 	}
 	if (*found)
 		return 0;
@@ -146,7 +142,7 @@ int docker_manifest_by_tag(const struct docker_manifest *m, const char *tag, con
 				*found = &m->images[i];
 				return 0;
 			}
-			listing_add(&l, "%.100s%s", m->images[i].tags[j], "");
+			listing_add(&l, m->images[i].tags[j], "", "");
 		}
 	}
 	if (!m->n)
