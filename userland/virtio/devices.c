@@ -9,6 +9,7 @@
 #include "virtio/mmio.h"
 
 const struct virtio_device_ops *const virtio_devices[] = {
+	&virtio_blk,
 	&virtio_rng,
 	&virtio_console,
 	&virtio_vsock,
