@@ -391,7 +391,6 @@ static int find_size(struct blk *b, uint32_t flags, uint32_t *block_bytes, struc
 
 	if (fstat(b->fd, &st))
 		return err_errno(e, errno, "blk: its file");
-	*block_bytes = BLK_SECTOR;
 	if (S_ISBLK(st.st_mode)) {
 		if (ioctl(b->fd, BLKGETSIZE64, &bytes) || ioctl(b->fd, BLKSSZGET, &ssz))
 			return err_errno(e, errno, "blk: size of the block device");
@@ -438,7 +437,7 @@ static void fill_config(struct blk *b, uint32_t block_bytes)
 static int blk_create(const struct vmspec_device *spec, struct virtio_device **out, struct err *e)
 {
 	struct blk *b = calloc(1, sizeof(*b));
-	uint32_t block_bytes;
+	uint32_t block_bytes = BLK_SECTOR;
 	unsigned int i;
 	int r;
 
@@ -454,7 +453,7 @@ static int blk_create(const struct vmspec_device *spec, struct virtio_device **o
 	}
 	loop_op_init(&b->flush_op, flush_done);
 	b->dev.ops = &virtio_blk;
-	b->dev.queues_n = min_t(uint32_t, max_t(uint32_t, spec->blk.queues, 1), VMSPEC_VCPUS_MAX);
+	b->dev.queues_n = spec->blk.queues ? min_t(uint32_t, spec->blk.queues, VMSPEC_VCPUS_MAX) : 1;
 	for (i = 0; i < b->dev.queues_n; i++)
 		b->dev.queue_size[i] = BLK_QUEUE_SIZE;
 	fill_config(b, block_bytes);
@@ -500,7 +499,6 @@ static void blk_destroy(struct virtio_device *dev)
 		b->free = req->next_free;
 		free(req);
 	}
-	loop_del_fd(dev->loop, b->fd);
 	close(b->fd);
 	free(b);
 }
