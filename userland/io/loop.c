@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/util.h"
@@ -66,13 +67,19 @@ static int ring_restrict(struct io_uring *ring)
 {
 	struct io_uring_restriction res[ARRAY_SIZE(restricted_ops) + 3];
 	int fds[LOOP_FIXED_FDS];
+	struct rlimit limit;
+	size_t fds_n;
 	unsigned int n = 0;
 	size_t i;
 	int r;
 
-	for (i = 0; i < LOOP_FIXED_FDS; i++)
+	/* A table of more files than the process may have open is refused; limits set later don't matter. */
+	if (getrlimit(RLIMIT_NOFILE, &limit))
+		return -errno;
+	fds_n = min_t(rlim_t, limit.rlim_cur, LOOP_FIXED_FDS);
+	for (i = 0; i < fds_n; i++)
 		fds[i] = -1;
-	r = io_uring_register_files(ring, fds, LOOP_FIXED_FDS);
+	r = io_uring_register_files(ring, fds, fds_n);
 	if (r < 0)
 		return r;
 	memset(res, 0, sizeof(res));

@@ -38,7 +38,7 @@ enum loop_flags {
 	LOOP_RESTRICTED = 1,	/* starts disabled, fixed files only, listed operations only */
 };
 
-#define LOOP_FIXED_FDS 256	/* a restricted loop takes fds below this */
+#define LOOP_FIXED_FDS 1024	/* a restricted loop takes fds below this, or below RLIMIT_NOFILE when it was made */
 
 /* entries: size of the submission queue (power of two); more than that in flight is fine. Negative errno. */
 int loop_new(struct loop **out, unsigned int entries, unsigned int flags);
