@@ -83,7 +83,12 @@ e2e: ## whole commands, in the lab; E2E='20 run_exit' runs the files or tests wi
 	@MICROVM_BUILD=$(abspath $(O)) MICROVM_E2E='$(E2E)' tests/run e2e
 E2E ?=
 .PHONY: e2e-needs
-e2e-needs: all guest images kmod $(BOOT_PROGRAMS)
+e2e-needs: all guest images kmod $(BOOT_PROGRAMS) $(TESTBIN)/seccomp-count
+
+$(TESTBIN)/seccomp-count: $(O)/obj/tests/e2e/seccomp-count.o $(O)/lib/libbase.a
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(link_test) -lseccomp
 
 lint: ## formats, includes, licences, clang-tidy, shellcheck, sparse, man pages
 	@$(MAKE) --no-print-directory $(parallel) $(O)/gen/guest-agent/agent.pb-c.c kmod
@@ -94,3 +99,13 @@ test: ## builds everything and runs every test; its last line is the sum
 	@$(MAKE) --no-print-directory $(parallel) e2e-needs
 	@$(MAKE) --no-print-directory $(parallel) $(sanitized) unit-programs replay-programs
 	@MICROVM_BUILD=$(abspath $(O)) MICROVM_SAN=$(abspath $(O))/san tests/run lint unit fuzz boot e2e
+
+demo: ## builds everything and runs a Debian image in a microVM
+	@$(MAKE) --no-print-directory deps
+	@$(MAKE) --no-print-directory $(parallel) all guest images
+	@MICROVM_BUILD=$(abspath $(O)) tests/demo
+
+BENCH ?=
+bench: ## speed and memory against QEMU, crun and runc, in the lab: a table, and build/bench.json; BENCH=boot runs one suite
+	@$(MAKE) --no-print-directory $(parallel) e2e-needs
+	@MICROVM_BUILD=$(abspath $(O)) userland/bench/bench $(BENCH)

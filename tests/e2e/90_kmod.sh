@@ -1,0 +1,21 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# The kernel module: loaded in the lab, it answers; without it all goes on as before.
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+test_device_answers_its_version() {
+	[ -c /dev/microvm ] || die "no /dev/microvm: $(lsmod | grep -c microvm) modules of that name"
+	run perl -e 'open(my $f, "+<", "/dev/microvm") or die "$!\n"; my $v = ioctl($f, 0xBB00, 0) or die "$!\n"; print $v + 0'
+	status_is 0
+	out_is "$(sed -n 's/^#define MICROVM_ABI_VERSION //p' "$(dirname "${BASH_SOURCE[0]}")/../../kmod/uapi/microvm.h")"
+}
+
+test_module_can_be_taken_out_and_put_back() {
+	rmmod microvm
+	[ ! -e /dev/microvm ] || die "the device stays"
+	in_bb -- echo without
+	out_is without
+	insmod "$MICROVM_BUILD/kmod/$(uname -r | cut -d. -f1-2)/microvm.ko"
+	[ -c /dev/microvm ] || die "the device did not come back"
+}
