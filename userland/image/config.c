@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include <json-c/linkhash.h>
 
@@ -16,18 +15,25 @@
 
 #define STRING_MAX (1u << 20)	/* of one value; more than execve(2) takes */
 
-/* RFC 3339 to seconds since 1970; 0 when it is none. Fractions are cut. */
+/* Days from 1970-01-01 to a day of the Gregorian calendar; years are counted from March, so that leap days come last. */
+static int64_t days_from_date(int64_t year, int month, int day)
+{
+	int64_t y = month <= 2 ? year - 1 : year, era = (y >= 0 ? y : y - 399) / 400, of_era = y - era * 400;
+	int64_t of_year = (153 * (month + (month > 2 ? -3 : 9)) + 2) / 5 + day - 1;
+
+	return era * 146097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719468;
+}
+
+/* RFC 3339 to seconds since 1970; 0 when it is none. Fractions are cut. timegm(3) would load the host's time zone. */
 static int64_t parse_time(const char *s)
 {
 	int year, month, day, hour, minute, second, used = 0, zh, zm;
-	struct tm tm = { 0 };
 	int64_t t;
 
-	if (!s || sscanf(s, "%4d-%2d-%2dT%2d:%2d:%2d%n", &year, &month, &day, &hour, &minute, &second, &used) != 6)
+	if (!s || sscanf(s, "%4d-%2d-%2dT%2d:%2d:%2d%n", &year, &month, &day, &hour, &minute, &second, &used) != 6 ||
+	    month < 1 || month > 12 || day < 1 || day > 31)
 		return 0;
-	tm = (struct tm){ .tm_year = year - 1900, .tm_mon = month - 1, .tm_mday = day, .tm_hour = hour, .tm_min = minute,
-			  .tm_sec = second };
-	t = timegm(&tm);
+	t = days_from_date(year, month, day) * 86400 + hour * 3600 + minute * 60 + second;
 	s += used;
 	if (*s == '.')
 		s += 1 + strspn(s + 1, "0123456789");

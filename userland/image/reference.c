@@ -21,8 +21,7 @@ static const char *const foreign_transports[] = {
 	"docker://", "registry:", "docker-daemon:", "containers-storage:", "dir:", "ostree:", "http://", "https://",
 };
 
-/* The same file from any working directory; no symlink is followed, as the file may not be there. */
-static char *absolute(const char *path)
+char *image_absolute_path(const char *path)
 {
 	_cleanup_free_ char *cwd = NULL;
 	_cleanup_free_ char *joined = NULL;
@@ -96,7 +95,7 @@ int image_reference_parse(const char *text, struct image_reference *ref, struct 
 	{
 		_cleanup_free_ char *path = colon ? xstrndup(rest, (size_t)(colon - rest)) : xstrdup(rest);
 
-		ref->path = absolute(path);
+		ref->path = image_absolute_path(path);
 	}
 	ref->tag = colon ? xstrdup(colon + 1) : NULL;
 	ref->name = xasprintf("%s:%s%s%s", image_transports[i].name, ref->path, ref->tag ? ":" : "",

@@ -36,6 +36,8 @@ struct image_reference {
  * working directory; nothing is opened. -EINVAL: malformed, -EPROTONOSUPPORT: a transport that isn't there.
  */
 int image_reference_parse(const char *text, struct image_reference *ref, struct err *e);
+/* The same file from any working directory, malloced; no symlink is followed, as the file may not be there. */
+char *image_absolute_path(const char *path);
 void image_reference_free(struct image_reference *ref);
 
 #endif

@@ -67,7 +67,7 @@ int image_store_open(const char *root, struct image_store **store, struct err *e
 		return err_set(e, EPERM, "image store %s: images need root (files of all owners, device nodes); run this with sudo",
 			       root);
 	s = xcalloc(1, sizeof(*s));
-	s->root = xstrdup(root);
+	s->root = image_absolute_path(root);
 	s->fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	/* tmp is made last: when it's there, all is. */
 	if (s->fd < 0 || faccessat(s->fd, "tmp", F_OK, 0) < 0) {

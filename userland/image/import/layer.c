@@ -105,7 +105,7 @@ static int open_unpacker(struct stream *s, struct err *e)
 	if (!a)
 		return err_set(e, ENOMEM, "out of memory");
 	if (archive_read_support_filter_gzip(a) != ARCHIVE_OK || archive_read_support_filter_zstd(a) != ARCHIVE_OK ||
-	    archive_read_support_format_raw(a) != ARCHIVE_OK)
+	    archive_read_support_format_raw(a) != ARCHIVE_OK || archive_read_support_format_empty(a) != ARCHIVE_OK)
 		return err_set(e, ENOTSUP, "libarchive without gzip or zstd; install Debian's libarchive13");
 	r = archive_read_open_fd(a, s->l->fd, 128 << 10);
 	if (r == ARCHIVE_OK)

@@ -22,6 +22,19 @@ static void progress(void *opaque, uint64_t done, uint64_t total)
 	import_report(opaque, "read", "archive", done, total);
 }
 
+static int no_source(const struct import *imp, int code, struct err *e)
+{
+	const char *path = imp->ref->path, *syntax = image_transports[imp->ref->transport].syntax;
+
+	if (code == ENOENT)
+		return err_set(e, ENOENT, "%s: there is no such path; check what is between the colons of %s", path, syntax);
+	if (code == ENOTDIR)
+		return err_set(e, ENOTDIR, "%s: not a folder; a file is named with oci-archive: or docker-archive:", path);
+	if (code == EISDIR)
+		return err_set(e, EISDIR, "%s: a folder where a file is needed; a folder in OCI layout is named with oci:", path);
+	return err_errno(e, code, "%s", path);
+}
+
 /* An archive's files, taken out below tmp/, and then it's as good as a folder. */
 static int open_archive(const struct import *imp, struct source *src, struct err *e)
 {
@@ -33,10 +46,9 @@ static int open_archive(const struct import *imp, struct source *src, struct err
 	int r;
 
 	if (fd < 0 || fstat(fd, &st) < 0)
-		return err_errno(e, errno, "%s", imp->ref->path);
+		return no_source(imp, errno, e);
 	if (!S_ISREG(st.st_mode))
-		return err_set(e, EINVAL, "%s: not a file%s", imp->ref->path,
-			       S_ISDIR(st.st_mode) ? "; a folder in OCI layout is named with oci:" : "");
+		return no_source(imp, S_ISDIR(st.st_mode) ? EISDIR : EINVAL, e);
 	r = store_tmp_take(imp->store, NULL, &src->tmp, e);
 	if (r)
 		return r;
@@ -66,8 +78,7 @@ int source_open(const struct import *imp, struct source *src, struct err *e)
 		return open_archive(imp, src, e);
 	src->fd = open(imp->ref->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (src->fd < 0)
-		return err_errno(e, errno, "%s%s", imp->ref->path,
-				 errno == ENOTDIR ? " (a file in this format is named with oci-archive:)" : "");
+		return no_source(imp, errno, e);
 	return 0;
 }
 

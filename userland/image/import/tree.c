@@ -103,10 +103,15 @@ static int open_plain(int root, const char *path)
 	return fd < 0 ? -errno : (int)fd;
 }
 
-/* A walk through a path whose parts may be symlinks, as in a chroot: todo is what is still to go, canon where fd is. */
+/*
+ * A walk through a path whose parts may be symlinks, as in a chroot: todo is what is still to go, canon where fd is. The
+ * last own_len bytes of todo are of the path that was asked for, what is before them came from symlinks.
+ */
 struct walk {
 	int fd;
 	char todo[2 * PATH_MAX + 2];
+	size_t own_len;
+	bool own;	/* the current component is of the path that was asked for */
 	char canon[PATH_MAX];
 	unsigned int symlinks, depth;
 };
@@ -198,7 +203,8 @@ static int walk_step(struct tree *t, struct walk *w, const char *path, const cha
 	if (fstatat(w->fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
 		if (errno != ENOENT)
 			return err_errno(e, errno, "'%.256s': '%.128s'", path, name);
-		if (w->symlinks)
+		/* What an entry's own name implies is made; a symlink doesn't get its target. */
+		if (!w->own)
 			return err_set(e, ENOENT, "'%.256s': a symlink on the way leads to '/%.128s%s%.64s', which isn't there",
 				       path, w->canon, *w->canon ? "/" : "", name);
 		if (!make)
@@ -225,6 +231,7 @@ static int walk_folder(struct tree *t, const char *path, const char *dir, bool m
 	if (w.fd < 0)
 		return err_errno(e, w.fd, "'%.256s'", path);
 	snprintf(w.todo, sizeof(w.todo), "%s", dir);
+	w.own_len = strlen(w.todo);
 	for (;;) {
 		char name[IMAGE_COMPONENT_MAX + 1];
 		size_t skip = strspn(w.todo, "/"), n = strcspn(w.todo + skip, "/");
@@ -236,6 +243,8 @@ static int walk_folder(struct tree *t, const char *path, const char *dir, bool m
 		memcpy(name, w.todo + skip, n);
 		name[n] = '\0';
 		memmove(w.todo, w.todo + skip + n, strlen(w.todo + skip + n) + 1);
+		w.own = strlen(w.todo) < w.own_len;
+		w.own_len = min_t(size_t, w.own_len, strlen(w.todo));
 		r = walk_step(t, &w, path, name, make, e);
 		if (r)
 			return r;
