@@ -63,8 +63,9 @@ static int apply_cpu(const struct cgroup *g, const Microvm__CPU *c, struct err *
 		r = cgroup_write(g, "cpu.idle", c->idle->value ? "1" : "0", e);
 	/* 2..262,144 onto 1..10,000. An idle group has no weight to set. */
 	if (!r && c->shares && c->shares->value && !(c->idle && c->idle->value)) {
-		uint64_t shares = min_t(uint64_t, max_t(uint64_t, c->shares->value, 2), 262144);
+		uint64_t shares = max_t(uint64_t, c->shares->value, 2);
 
+		shares = min_t(uint64_t, shares, 262144);
 		snprintf(buf, sizeof(buf), "%llu", 1 + (unsigned long long)((shares - 2) * 9999) / 262142);
 		r = cgroup_write(g, "cpu.weight", buf, e);
 	}

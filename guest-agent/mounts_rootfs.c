@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/mount.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/util.h"
+#include "guest-agent/container.h"
+#include "guest-agent/mounts.h"
+
+#define FILES_MAX 256u
+#define PATH_LEN (sizeof(CONTAINER_RUN) + 192)
+
+static void path_of(char path[PATH_LEN], const char *id, const char *name)
+{
+	snprintf(path, PATH_LEN, "%s/%.128s%s%s", CONTAINER_RUN, id, *name ? "/" : "", name);
+}
+
+/* A folder below the container's, opened. */
+static int make_folder(const char *id, const char *name, struct err *e)
+{
+	char path[PATH_LEN];
+	int fd;
+
+	path_of(path, id, name);
+	if (mkdir(path, 0755) < 0 && errno != EEXIST)
+		return err_errno(e, errno, "%s", path);
+	fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	return fd < 0 ? err_errno(e, errno, "%s", path) : fd;
+}
+
+/* A container with a user namespace sees its own ids in the layers: those on disk are the container's. */
+static int map_ids(int mount, const Microvm__Linux *l, struct err *e)
+{
+	struct mount_attr attr = { .attr_set = MOUNT_ATTR_IDMAP };
+	_cleanup_close_ int ns = -1;
+
+	if (!l || !l->n_uid_mappings)
+		return 0;
+	ns = mount_idmap_ns(l->uid_mappings, l->n_uid_mappings, l->gid_mappings, l->n_gid_mappings, e);
+	if (ns < 0)
+		return ns;
+	attr.userns_fd = (uint64_t)ns;
+	if (mount_setattr(mount, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
+		return err_errno(e, errno, "the ids of the root file system can't be mapped");
+	return 0;
+}
+
+/* Mounts at CONTAINER_RUN/id/name. */
+static int mount_layer(const char *id, const char *name, const char *type, const char *source, const char *const *data,
+		       size_t n, const Microvm__Linux *l, struct err *e)
+{
+	_cleanup_close_ int at = make_folder(id, name, e), mount = -1;
+	int r;
+
+	if (at < 0)
+		return at;
+	mount = mount_new(type, source, data, n, 0, e);
+	if (mount < 0)
+		return err_wrap(e, "%s %s", type, source);
+	r = map_ids(mount, l, e);
+	if (!r && (r = mount_attach(mount, at)))
+		err_errno(e, -r, "%s %s can't be mounted", type, source);
+	return r;
+}
+
+static int mount_source(const char *id, const char *name, const Microvm__Rootfs *rootfs, const Microvm__Linux *l,
+			struct err *e)
+{
+	static const char *const types[] = { "erofs", "ext4", "virtiofs", "tmpfs" };
+	_cleanup_free_ const char **data = xcalloc(rootfs->n_options + 1, sizeof(*data));
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(types); i++)
+		if (str_eq(rootfs->fstype, types[i]))
+			break;
+	if (i == ARRAY_SIZE(types))
+		return err_set(e, ENOTSUP, "\"%s\" is not a file system for a root; there are erofs, ext4 and virtiofs",
+			       rootfs->fstype);
+	for (i = 0; i < rootfs->n_options; i++)
+		data[i] = rootfs->options[i];
+	/* Below an overlay nothing is written. */
+	if (rootfs->overlay || str_eq(rootfs->fstype, "erofs"))
+		data[i++] = "ro";
+	return mount_layer(id, name, rootfs->fstype, rootfs->source, data, i, l, e);
+}
+
+static int mount_overlay(const char *id, const Microvm__Rootfs *rootfs, const Microvm__Linux *l, struct err *e)
+{
+	_cleanup_close_ int upper = -1, work = -1;
+	char lower[PATH_LEN + 16], upperdir[PATH_LEN + 16], workdir[PATH_LEN + 16], size[64], inodes[64];
+	const char *data[5] = { "mode=755" };
+	size_t n = 1;
+	int r;
+
+	if (rootfs->writable_bytes) {
+		snprintf(size, sizeof(size), "size=%llu", (unsigned long long)rootfs->writable_bytes);
+		data[n++] = size;
+	}
+	if (rootfs->writable_inodes) {
+		snprintf(inodes, sizeof(inodes), "nr_inodes=%llu", (unsigned long long)rootfs->writable_inodes);
+		data[n++] = inodes;
+	}
+	r = mount_source(id, "lower", rootfs, l, e);
+	if (!r)
+		r = mount_layer(id, "layer", "tmpfs", "layer", data, n, l, e);
+	if (r)
+		return r;
+	upper = make_folder(id, "layer/upper", e);
+	work = upper < 0 ? upper : make_folder(id, "layer/work", e);
+	if (work < 0)
+		return work;
+	snprintf(lower, sizeof(lower), "lowerdir=%s/%.128s/lower", CONTAINER_RUN, id);
+	snprintf(upperdir, sizeof(upperdir), "upperdir=%s/%.128s/layer/upper", CONTAINER_RUN, id);
+	snprintf(workdir, sizeof(workdir), "workdir=%s/%.128s/layer/work", CONTAINER_RUN, id);
+	/* Its content is gone with the guest: nothing is gained by syncing it. */
+	data[0] = lower;
+	data[1] = upperdir;
+	data[2] = workdir;
+	data[3] = "volatile";
+	return mount_layer(id, "root", "overlay", "overlay", data, 4, NULL, e);
+}
+
+static int write_files(const char *id, const Microvm__Rootfs *rootfs, struct err *e)
+{
+	_cleanup_close_ int root = make_folder(id, "root", e);
+	size_t i;
+
+	if (root < 0)
+		return root;
+	if (rootfs->n_files > FILES_MAX)
+		return err_set(e, E2BIG, "%zu files for the root file system, at most %u are taken", rootfs->n_files, FILES_MAX);
+	for (i = 0; i < rootfs->n_files; i++) {
+		const Microvm__RootFile *f = rootfs->files[i];
+		int r = rootfs_write(root, f->path, f->data.data, f->data.len, f->mode ? f->mode : 0644);
+
+		if (r)
+			return err_errno(e, -r, "%s can't be written into the container", f->path);
+	}
+	return 0;
+}
+
+int rootfs_mount(const char *id, const Microvm__Rootfs *rootfs, const Microvm__Linux *l, struct err *e)
+{
+	_cleanup_close_ int dir = -1;
+	int r;
+
+	/* Others than root have to get through, in a container with a user namespace; what is in there is theirs. */
+	r = mkdir_p(AT_FDCWD, CONTAINER_RUN, 0711);
+	if (r)
+		return err_errno(e, -r, "%s", CONTAINER_RUN);
+	dir = make_folder(id, "", e);
+	if (dir < 0)
+		return dir;
+	r = rootfs->overlay ? mount_overlay(id, rootfs, l, e) : mount_source(id, "root", rootfs, l, e);
+	if (!r)
+		r = write_files(id, rootfs, e);
+	if (r) {
+		rootfs_unmount(id, NULL);
+		return err_wrap(e, "root file system");
+	}
+	return 0;
+}
+
+int rootfs_unmount(const char *id, struct err *e)
+{
+	static const char *const parts[] = { "root", "layer", "lower" };
+	char path[PATH_LEN];
+	size_t i;
+	int r = 0;
+
+	for (i = 0; i < ARRAY_SIZE(parts); i++) {
+		path_of(path, id, parts[i]);
+		/* EINVAL: not a mount point, as when there is no overlay. */
+		if (umount2(path, UMOUNT_NOFOLLOW | MNT_DETACH) < 0 && errno != ENOENT && errno != EINVAL)
+			r = err_errno(e, errno, "%s can't be unmounted", path);
+		if (rmdir(path) < 0 && errno != ENOENT && !r)
+			r = err_errno(e, errno, "%s can't be removed", path);
+	}
+	path_of(path, id, "");
+	if (rmdir(path) < 0 && errno != ENOENT && !r)
+		r = err_errno(e, errno, "%s can't be removed", path);
+	return r;
+}
