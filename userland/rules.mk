@@ -7,7 +7,8 @@ PB_LIBS := -lprotobuf-c
 
 $(call archive,base,userland/base)
 $(call archive,io,userland/io)
-$(call archive,rpc,userland/rpc)
+$(call archive,rpc,userland/rpc,$(O)/obj/gen/userland/rpc/ttrpc.pb-c.o)
+$(call objs,$(wildcard userland/rpc/*.c)): | $(O)/gen/userland/rpc/ttrpc.pb-c.c
 $(call archive,image,userland/image)
 $(call archive,import,userland/image/import)
 $(call archive,oci,userland/oci)

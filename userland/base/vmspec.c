@@ -24,7 +24,7 @@ void vmspec_init(struct vmspec *spec)
 	spec->version = VMSPEC_VERSION;
 	spec->size_bytes = sizeof(*spec);
 	spec->vcpus = 1;
-	spec->kvm_fd = spec->kernel_fd = spec->initramfs_fd = spec->report_fd = spec->log_fd = -1;
+	spec->kvm_fd = spec->kernel_fd = spec->initramfs_fd = spec->report_fd = spec->log_fd = spec->parent_fd = -1;
 	spec->stop_grace_ms = 10000;
 }
 
@@ -45,6 +45,32 @@ struct vmspec_device *vmspec_add(struct vmspec *spec, enum vmspec_device_type ty
 	default: break;
 	}
 	return dev;
+}
+
+size_t vmspec_fds(struct vmspec *spec, int32_t *fds[VMSPEC_FDS_MAX])
+{
+	int32_t *const own[] = { &spec->kvm_fd, &spec->kernel_fd, &spec->initramfs_fd, &spec->report_fd, &spec->log_fd,
+				 &spec->parent_fd };
+	size_t n = 0, i, j;
+
+	for (i = 0; i < ARRAY_SIZE(own); i++)
+		if (*own[i] >= 0)
+			fds[n++] = own[i];
+	for (i = 0; i < min_t(size_t, spec->devices_n, VMSPEC_DEVICES_MAX); i++) {
+		struct vmspec_device *dev = &spec->devices[i];
+		int32_t *const first = dev->type == VMSPEC_BLK ? &dev->blk.fd : dev->type == VMSPEC_RNG ? &dev->rng.fd :
+				       dev->type == VMSPEC_VSOCK ? &dev->vsock.listen_fd :
+				       dev->type == VMSPEC_CONSOLE ? &dev->console.out_fd : NULL;
+
+		if (first && *first >= 0)
+			fds[n++] = first;
+		if (dev->type == VMSPEC_CONSOLE && dev->console.in_fd >= 0)
+			fds[n++] = &dev->console.in_fd;
+		for (j = 0; dev->type == VMSPEC_VSOCK && j < min_t(size_t, dev->vsock.ports_n, VMSPEC_PORTS_MAX); j++)
+			if (dev->vsock.ports[j].fd >= 0)
+				fds[n++] = &dev->vsock.ports[j].fd;
+	}
+	return n;
 }
 
 static int check_vsock(const struct vmspec_device *dev, struct err *e)

@@ -9,6 +9,7 @@
 #ifndef BASE_VMSPEC_H
 #define BASE_VMSPEC_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/err.h"
@@ -80,6 +81,7 @@ struct vmspec {
 	int32_t initramfs_fd;		/* -1: none */
 	int32_t report_fd;		/* pipe or socket: one struct vm_report is written at the end; -1: none */
 	int32_t log_fd;			/* diagnostics and early console; -1: stderr */
+	int32_t parent_fd;		/* pidfd of the process whose end is the VM's end too; -1: none is watched for */
 	uint32_t uid, gid;		/* to run as; 0: only where the jail is off */
 	uint32_t flags;			/* enum vmspec_flags */
 	uint32_t stop_grace_ms;		/* SIGTERM: this long for the guest to stop by itself */
@@ -109,6 +111,10 @@ struct vm_report {
 	uint64_t exits;		/* KVM_RUN returns to userspace, all vCPUs */
 	char msg[512];		/* one line, printable, may be empty */
 };
+
+/* Every fd that a spec can name: where its number stands, so that a parent can renumber them and the VMM close all others. */
+#define VMSPEC_FDS_MAX (6u + VMSPEC_DEVICES_MAX * (1u + VMSPEC_PORTS_MAX))
+size_t vmspec_fds(struct vmspec *spec, int32_t *fds[VMSPEC_FDS_MAX]);
 
 /* "shutdown", "reset", "triple fault" …; never NULL. */
 const char *vm_end_name(uint32_t end);

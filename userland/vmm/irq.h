@@ -14,4 +14,7 @@ struct irq_ops {
 	void *arg;
 };
 
+/* The machine's own, on an in-kernel interrupt controller. vm_fd: KVM's file of the VM; must outlive ops. */
+void irq_kvm_ops(struct irq_ops *ops, const int *vm_fd);
+
 #endif

@@ -40,4 +40,10 @@ size_t guest_mem_regions(const struct guest_mem *mem, const struct guest_mem_reg
  */
 void *guest_mem_slice(const struct guest_mem *mem, uint64_t gpa, uint64_t len);
 
+/* RAM below the hole. */
+uint64_t guest_mem_low_bytes(const struct guest_mem *mem);
+
+/* Copies [off, off + len) of file fd to gpa. -EFAULT: not RAM; -ENODATA: the file is shorter. Moves no file's position but the memfd's. */
+int guest_mem_load(const struct guest_mem *mem, uint64_t gpa, int fd, uint64_t off, uint64_t len);
+
 #endif

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vmm/irq.h"
+
+#include <errno.h>
+#include <linux/kvm.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+static int bind_eventfd(int vm_fd, unsigned long request, const void *arg, int fd)
+{
+	int code;
+
+	if (ioctl(vm_fd, request, arg) == 0)
+		return fd;
+	code = errno;
+	close(fd);
+	return -code;
+}
+
+static int kvm_irqfd(void *arg, unsigned int gsi)
+{
+	struct kvm_irqfd irqfd = { .gsi = gsi };
+	int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+
+	if (fd < 0)
+		return -errno;
+	irqfd.fd = (uint32_t)fd;
+	return bind_eventfd(*(const int *)arg, KVM_IRQFD, &irqfd, fd);
+}
+
+static int kvm_ioeventfd(void *arg, uint64_t gpa, uint32_t value)
+{
+	struct kvm_ioeventfd io = { .datamatch = value, .addr = gpa, .len = 4, .flags = KVM_IOEVENTFD_FLAG_DATAMATCH };
+	/* Blocking: a ring's read of it waits; of a file that is set not to block it would fail. */
+	int fd = eventfd(0, EFD_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	io.fd = fd;
+	return bind_eventfd(*(const int *)arg, KVM_IOEVENTFD, &io, fd);
+}
+
+void irq_kvm_ops(struct irq_ops *ops, const int *vm_fd)
+{
+	*ops = (struct irq_ops){ .irqfd = kvm_irqfd, .ioeventfd = kvm_ioeventfd, .arg = (void *)vm_fd };
+}

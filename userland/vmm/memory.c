@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vmm/memory.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/memfd.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/sendfile.h>
+#include <unistd.h>
+
+#include "base/util.h"
+
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 0x0008U	/* Linux 6.3 */
+#endif
+
+#define HUGE_PAGE (2ull << 20)
+
+struct guest_mem {
+	int fd;
+	void *reserved;		/* what was mapped to find room for an aligned base */
+	size_t reserved_bytes;
+	uint64_t bytes;
+	size_t regions_n;
+	struct guest_mem_region regions[2];
+};
+
+static int make_memfd(uint64_t bytes, struct err *e)
+{
+	int fd = memfd_create("microvm-guest", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
+
+	if (fd < 0 && errno == EINVAL)
+		fd = memfd_create("microvm-guest", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (fd < 0)
+		return err_errno(e, errno, "guest memory: memfd_create");
+	/* Whoever maps it relies on its size: a shorter file would mean SIGBUS for them. */
+	if (ftruncate(fd, (off_t)bytes) || fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)) {
+		err_errno(e, errno, "guest memory: a file of %llu MiB", (unsigned long long)(bytes >> 20));
+		close(fd);
+		return -e->code;
+	}
+	return fd;
+}
+
+/* Mapped at a multiple of 2 MiB, as the guest's addresses are, so that huge pages can back it. */
+static int map_aligned(struct guest_mem *mem, struct err *e)
+{
+	void *base, *hva;
+
+	mem->reserved_bytes = mem->bytes + HUGE_PAGE;
+	base = mmap(NULL, mem->reserved_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (base == MAP_FAILED)
+		return err_errno(e, errno, "guest memory: address space for %llu MiB", (unsigned long long)(mem->bytes >> 20));
+	mem->reserved = base;
+	hva = (void *)ALIGN_UP((uintptr_t)base, (uintptr_t)HUGE_PAGE);
+	hva = mmap(hva, mem->bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, mem->fd, 0);
+	if (hva == MAP_FAILED)
+		return err_errno(e, errno, "guest memory: mapping %llu MiB", (unsigned long long)(mem->bytes >> 20));
+	/* A core dump of the VMM must not carry what guests keep in their memory. */
+	if (madvise(hva, mem->bytes, MADV_DONTDUMP))
+		return err_errno(e, errno, "guest memory: MADV_DONTDUMP");
+	mem->regions[0].hva = hva;
+	return 0;
+}
+
+int guest_mem_new(struct guest_mem **out, uint64_t bytes, struct err *e)
+{
+	const uint64_t low = min_t(uint64_t, bytes, GUEST_HOLE_START);
+	struct guest_mem *mem;
+
+	if (!bytes || bytes % HUGE_PAGE)
+		return err_set(e, EINVAL, "guest memory of %llu bytes is not a multiple of 2 MiB", (unsigned long long)bytes);
+	mem = xcalloc(1, sizeof(*mem));
+	mem->bytes = bytes;
+	mem->fd = make_memfd(bytes, e);
+	if (mem->fd < 0 || map_aligned(mem, e) < 0) {
+		guest_mem_free(mem);
+		return -e->code;
+	}
+	mem->regions[0].len_bytes = low;
+	mem->regions_n = 1;
+	if (bytes > low) {
+		mem->regions[1] = (struct guest_mem_region){
+			.gpa = GUEST_HOLE_END, .len_bytes = bytes - low, .fd_offset = low,
+			.hva = (char *)mem->regions[0].hva + low,
+		};
+		mem->regions_n = 2;
+	}
+	*out = mem;
+	return 0;
+}
+
+void guest_mem_free(struct guest_mem *mem)
+{
+	if (!mem)
+		return;
+	if (mem->reserved)
+		munmap(mem->reserved, mem->reserved_bytes);
+	if (mem->fd >= 0)
+		close(mem->fd);
+	free(mem);
+}
+
+int guest_mem_fd(const struct guest_mem *mem)
+{
+	return mem->fd;
+}
+
+size_t guest_mem_regions(const struct guest_mem *mem, const struct guest_mem_region **regions)
+{
+	*regions = mem->regions;
+	return mem->regions_n;
+}
+
+uint64_t guest_mem_low_bytes(const struct guest_mem *mem)
+{
+	return mem->regions[0].len_bytes;
+}
+
+/* The region that holds all of [gpa, gpa + len), or NULL. */
+static const struct guest_mem_region *find_region(const struct guest_mem *mem, uint64_t gpa, uint64_t len)
+{
+	size_t i;
+
+	for (i = 0; len && i < mem->regions_n; i++) {
+		const struct guest_mem_region *r = &mem->regions[i];
+
+		/* Written so that no sum can overflow. */
+		if (gpa >= r->gpa && gpa - r->gpa < r->len_bytes && len <= r->len_bytes - (gpa - r->gpa))
+			return r;
+	}
+	return NULL;
+}
+
+void *guest_mem_slice(const struct guest_mem *mem, uint64_t gpa, uint64_t len)
+{
+	const struct guest_mem_region *r = find_region(mem, gpa, len);
+
+	return r ? (char *)r->hva + (gpa - r->gpa) : NULL;
+}
+
+int guest_mem_load(const struct guest_mem *mem, uint64_t gpa, int fd, uint64_t off, uint64_t len)
+{
+	const struct guest_mem_region *r = find_region(mem, gpa, len);
+	off_t from = (off_t)off;
+
+	if (!len)
+		return 0;
+	if (!r)
+		return -EFAULT;
+	/*
+	 * sendfile writes the page cache's pages into the memfd's: no page is zeroed first, and nothing is faulted into
+	 * this process, which a read() into the mapping would do for every page.
+	 */
+	if (lseek(mem->fd, (off_t)(r->fd_offset + (gpa - r->gpa)), SEEK_SET) < 0)
+		return -errno;
+	while (len) {
+		ssize_t n = sendfile(mem->fd, fd, &from, min_t(uint64_t, len, 1u << 30));
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EINVAL)	/* a file that can't be spliced */
+			return pread_full(fd, guest_mem_slice(mem, gpa + ((uint64_t)from - off), len), len, from);
+		if (n <= 0)
+			return n ? -errno : -ENODATA;
+		len -= (uint64_t)n;
+	}
+	return 0;
+}

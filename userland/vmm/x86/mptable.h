@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The MP table (MultiProcessor Specification 1.4): which CPUs and interrupt lines there are, for a guest without ACPI. */
+#ifndef VMM_X86_MPTABLE_H
+#define VMM_X86_MPTABLE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Where guests look for it: the last KiB of conventional memory (MP 1.4, 4). */
+#define MPTABLE_GPA 0x9fc00u
+#define MPTABLE_BYTES 1024u
+
+/* Writes the table for vcpus CPUs (at most VMSPEC_VCPUS_MAX) as it is to stand at MPTABLE_GPA. */
+void mptable_fill(uint8_t table[MPTABLE_BYTES], unsigned int vcpus);
+
+#endif
