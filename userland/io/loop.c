@@ -7,9 +7,11 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/syscall.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "base/util.h"
 
 enum op_state { OP_IDLE, OP_QUEUED, OP_DEFERRED };
@@ -63,6 +65,12 @@ static int ring_init(struct io_uring *ring, unsigned int entries, unsigned int f
 	return r;
 }
 
+/* Debian's shared liburing 2.3 leaves io_uring_register_restrictions() and io_uring_enable_rings() out of its exports. */
+static int ring_register(struct io_uring *ring, unsigned int opcode, const void *arg, unsigned int n)
+{
+	return syscall(SYS_io_uring_register, ring->ring_fd, opcode, arg, n) < 0 ? -errno : 0;
+}
+
 static int ring_restrict(struct io_uring *ring)
 {
 	struct io_uring_restriction res[ARRAY_SIZE(restricted_ops) + 3];
@@ -93,7 +101,7 @@ static int ring_restrict(struct io_uring *ring)
 	res[n++].register_op = IORING_REGISTER_FILES_UPDATE;
 	res[n].opcode = IORING_RESTRICTION_REGISTER_OP;
 	res[n++].register_op = IORING_REGISTER_ENABLE_RINGS;
-	return io_uring_register_restrictions(ring, res, n);
+	return ring_register(ring, IORING_REGISTER_RESTRICTIONS, res, n);
 }
 
 int loop_new(struct loop **out, unsigned int entries, unsigned int flags)
@@ -169,7 +177,7 @@ void loop_del_fd(struct loop *loop, int fd)
 
 int loop_enable(struct loop *loop)
 {
-	return loop->restricted ? io_uring_enable_rings(&loop->ring) : 0;
+	return loop->restricted ? ring_register(&loop->ring, IORING_REGISTER_ENABLE_RINGS, NULL, 0) : 0;
 }
 
 static struct io_uring_sqe *get_sqe(struct loop *loop)
@@ -177,8 +185,14 @@ static struct io_uring_sqe *get_sqe(struct loop *loop)
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&loop->ring);
 
 	while (!sqe) {
-		/* The queue is full of what was prepared: hand it over. -EBUSY means completions must be taken first; they stay queued in the kernel. */
-		io_uring_submit(&loop->ring);
+		/* The queue is full of what was prepared: hand it over. The kernel keeps completions that find no room. */
+		int r = io_uring_submit_and_get_events(&loop->ring);
+
+		if (r < 0 && r != -EINTR && r != -EBUSY && r != -EAGAIN) {
+			/* Only a mistake of ours leads here: a ring used by another thread, or filled before loop_enable(). */
+			log_error("event loop: the ring refuses requests: %s", strerror(-r));
+			abort();
+		}
 		sqe = io_uring_get_sqe(&loop->ring);
 	}
 	return sqe;
@@ -384,7 +398,11 @@ int loop_run_once(struct loop *loop, bool wait)
 	struct loop_op *ops[64];
 	int res[64], r;
 
-	r = io_uring_submit_and_wait(&loop->ring, wait && !loop->deferred);
+	/* Without waiting the kernel must still be asked to finish its side, as completions are made when we enter it. */
+	if (wait && !loop->deferred)
+		r = io_uring_submit_and_wait(&loop->ring, 1);
+	else
+		r = io_uring_submit_and_get_events(&loop->ring);
 	if (r < 0 && r != -EINTR && r != -EBUSY && r != -EAGAIN)
 		return r;
 	/* Taken off the queue before any done() runs, as done() may queue more and need the room. */

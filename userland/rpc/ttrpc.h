@@ -18,6 +18,7 @@
 
 #define TTRPC_HEADER_LEN 10u
 #define TTRPC_BODY_MAX (4u << 20)
+#define TTRPC_CALLS_MAX 128u		/* that one peer serves at a time; more are refused with RESOURCE_EXHAUSTED */
 
 enum ttrpc_type { TTRPC_REQUEST = 1, TTRPC_RESPONSE = 2, TTRPC_DATA = 3 };
 
@@ -47,7 +48,8 @@ struct ttrpc_call;	/* one request being served */
 
 /*
  * One row of a service: how a method's request is unpacked and who serves it. serve() must end in exactly one
- * ttrpc_reply() or ttrpc_fail(), now or later from the loop's thread. req is freed when the call has been answered.
+ * ttrpc_reply() or ttrpc_fail(), now or later from the loop's thread (see ttrpc_call_on_cancel). req is freed when the
+ * call has been answered.
  */
 struct ttrpc_method {
 	const char *name;
@@ -70,12 +72,20 @@ struct ttrpc_peer_config {
 
 /* Takes ownership of fd (a connected stream socket) once it succeeds. */
 int ttrpc_peer_new(struct ttrpc_peer **out, struct loop *loop, int fd, const struct ttrpc_peer_config *config);
-/* Ends all open calls (as -ECANCELED) and the stream. Safe from within its callbacks. */
+/*
+ * Ends the stream and all open calls: done() of own calls gets -ECANCELED, those being served are cancelled; closed() is not
+ * called. Safe from within its callbacks. Its memory goes when the loop has seen the last operation end.
+ */
 void ttrpc_peer_free(struct ttrpc_peer *peer);
 
 void ttrpc_reply(struct ttrpc_call *call, const ProtobufCMessage *response);
 void ttrpc_fail(struct ttrpc_call *call, const struct err *e);
 struct ttrpc_peer *ttrpc_call_peer(struct ttrpc_call *call);
+/*
+ * For calls that are answered later: fn is called once if the answer is no longer wanted (the stream ended, the caller's
+ * time is over). It drops what refers to the call, which is gone after it and must not be answered any more.
+ */
+void ttrpc_call_on_cancel(struct ttrpc_call *call, void (*fn)(struct ttrpc_call *call, void *arg), void *arg);
 
 /*
  * Sends a request. done() is called once: with the unpacked response (freed after done() returns), or NULL and an
@@ -86,8 +96,8 @@ void ttrpc_call_async(struct ttrpc_peer *peer, const char *service, const struct
 		      void (*done)(const ProtobufCMessage *response, const struct err *e, void *arg), void *arg);
 
 /*
- * The same, running the loop until the answer is there. *response is to be freed with
- * protobuf_c_message_free_unpacked(); may be NULL when it isn't wanted.
+ * The same, running the loop until the answer is there; so not from inside any done() of that loop. *response is to be
+ * freed with protobuf_c_message_free_unpacked(); may be NULL when it isn't wanted.
  */
 int ttrpc_call_sync(struct ttrpc_peer *peer, const char *service, const struct ttrpc_method *method,
 		    const ProtobufCMessage *request, uint64_t timeout_ns, ProtobufCMessage **response, struct err *e);
