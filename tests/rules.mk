@@ -106,6 +106,11 @@ demo: ## builds everything and runs a Debian image in a microVM
 	@MICROVM_BUILD=$(abspath $(O)) tests/demo
 
 BENCH ?=
+$(TESTBIN)/elapsed: $(O)/obj/userland/bench/elapsed.o $(O)/lib/libbase.a
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(link_test)
+
 bench: ## speed and memory against QEMU, crun and runc, in the lab: a table, and build/bench.json; BENCH=boot runs one suite
-	@$(MAKE) --no-print-directory $(parallel) e2e-needs
+	@$(MAKE) --no-print-directory $(parallel) e2e-needs $(TESTBIN)/elapsed
 	@MICROVM_BUILD=$(abspath $(O)) userland/bench/bench $(BENCH)

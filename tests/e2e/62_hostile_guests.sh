@@ -45,7 +45,7 @@ test_vmm_killed_of_a_detached_container() {
 
 test_guest_that_spins_is_ended_by_the_timeout() {
 	run timeout 100 microvm run --rm --timeout 8s "$bb" sh -c 'trap "" TERM INT; while :; do :; done'
-	[[ $status != 0 && $status != 124 ]] || die "status is $status"
+	status_is 124
 	err_has timeout
 }
 
@@ -90,6 +90,6 @@ test_memory_hog_dies_alone() {
 }
 
 test_fork_bomb_is_bounded() {
-	run timeout 140 microvm run --rm --pids-limit 50 --timeout 20s "$bb" sh -c 'f() { f | f & }; f; sleep 3; echo over'
-	[ "$status" != 124 ] || die "it ran into the outer limit"
+	run timeout 140 microvm run --rm --pids-limit 50 "$bb" sh -c 'f() { f | f & }; f; sleep 3; echo over'
+	[ "$status" != 124 ] || die "it ran into the limit"
 }
