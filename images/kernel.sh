@@ -19,7 +19,7 @@ mkdir -p "$cache_root" "$out"
 # The tarball is 150 MB: its own digest is kept by path, size and time.
 stamp=$cache_root/source-$(stat -c '%n %s %Y' "$source" | sha256sum | cut -c1-16)
 [ -s "$stamp" ] || { sha256sum "$source" | cut -d' ' -f1 >"$stamp.$$" && mv "$stamp.$$" "$stamp"; }
-key=$({ cat "$stamp" "$config" "${BASH_SOURCE[0]}"; gcc -dumpfullversion; ld --version | head -1; } | sha256sum | cut -c1-20)
+key=$({ cat "$stamp" "$config" "$here/trim-elf.py" "${BASH_SOURCE[0]}"; gcc -dumpfullversion; ld --version | head -1; } | sha256sum | cut -c1-20)
 cache=$cache_root/kernel-$key
 
 verified() { [ -f "$cache/SHA256SUMS" ] && (cd "$cache" && sha256sum --quiet --check SHA256SUMS >/dev/null 2>&1); }
@@ -57,8 +57,8 @@ build() {
 	mkdir "$work/result"
 	cp "$tree/vmlinux" "$work/result/vmlinux.debug"
 	cp "$tree/.config" "$work/result/kernel-config"
-	objcopy --strip-all --remove-section=.comment "$tree/vmlinux" "$work/result/vmlinux"
-	readelf -n "$work/result/vmlinux" | grep -q Xen || die "vmlinux has no PVH note"
+	"$here/trim-elf.py" "$tree/vmlinux" "$work/result/vmlinux"
+	readelf -n "$work/result/vmlinux" | grep -c Xen >/dev/null || die "vmlinux has no PVH note"
 	(cd "$work/result" && sha256sum vmlinux vmlinux.debug kernel-config >SHA256SUMS)
 }
 
