@@ -18,15 +18,6 @@
 
 #define SYMLINKS_MAX 40	/* as the kernel's own walk */
 
-struct tree *tree_new(int root)
-{
-	struct tree *t = xcalloc(1, sizeof(*t));
-
-	t->root = root;
-	t->cached_fd = -1;
-	return t;
-}
-
 static void cache_drop(struct tree *t)
 {
 	if (t->cached_fd >= 0 && t->cached_fd != t->root)
@@ -295,6 +286,18 @@ void tree_note_time(struct tree *t, const struct tree_place *p, struct timespec 
 	}
 	t->times[t->times_n].path = xasprintf("%s%s%s", p->dir_path, *p->dir_path && *p->name ? "/" : "", p->name);
 	t->times[t->times_n++].mtime = mtime;
+}
+
+struct tree *tree_new(int root)
+{
+	const struct tree_place top = { .dirfd = root, .name = "", .dir_path = "" };
+	struct tree *t = xcalloc(1, sizeof(*t));
+
+	t->root = root;
+	t->cached_fd = -1;
+	/* Unless an entry says otherwise: the same image is to give the same tree. */
+	tree_note_time(t, &top, (struct timespec){ 0 });
+	return t;
 }
 
 int tree_finish(struct tree *t, struct err *e)
