@@ -181,12 +181,21 @@ static void said_connect(struct vsock_flow *f, uint32_t port)
 	loop_poll(v->dev.loop, &f->in, f->fd, 0);
 }
 
+static ssize_t receive(int fd, void *buf, size_t len, int flags)
+{
+	struct iovec iov = { .iov_base = buf, .iov_len = len };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+	/* recvmsg and sendmsg are all that the jail knows for sockets. */
+	return recvmsg(fd, &msg, flags | MSG_DONTWAIT);
+}
+
 /* Reads the line and not a byte more: what follows is the guest's. */
 static void read_hello(struct vsock_flow *f)
 {
 	size_t room = sizeof(f->line) - 1 - f->line_len, take;
 	char *at = f->line + f->line_len, *end;
-	ssize_t n = recv(f->fd, at, room, MSG_DONTWAIT | MSG_PEEK);
+	ssize_t n = receive(f->fd, at, room, MSG_PEEK);
 	uint32_t port;
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
@@ -195,7 +204,7 @@ static void read_hello(struct vsock_flow *f)
 	}
 	end = n > 0 ? memchr(at, '\n', n) : NULL;
 	take = end ? (size_t)(end - at + 1) : n > 0 ? (size_t)n : 0;
-	if (!take || recv(f->fd, at, take, MSG_DONTWAIT) != (ssize_t)take) {
+	if (!take || receive(f->fd, at, take, 0) != (ssize_t)take) {
 		kill_flow(f);
 		return;
 	}
@@ -213,16 +222,28 @@ static void read_hello(struct vsock_flow *f)
 	}
 }
 
+/* Bytes that the socket took; negative when it never will again. */
+static ssize_t send_some(struct vsock_flow *f, struct iovec *iov, unsigned int n)
+{
+	struct msghdr msg = { .msg_iov = iov, .msg_iovlen = n };
+	ssize_t r = sendmsg(f->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+	if (r < 0)
+		r = errno == EAGAIN || errno == EINTR || errno == ENOBUFS || errno == ENOMEM ? 0 : -errno;
+	return r;
+}
+
 void vsock_opened(struct vsock_flow *f)
 {
 	char line[32];
 	int n = snprintf(line, sizeof(line), "OK %u\n", f->guest_port);
+	struct iovec iov = { .iov_base = line, .iov_len = n };
 
 	loop_cancel(f->v->dev.loop, &f->timer);
 	loop_cancel(f->v->dev.loop, &f->in);	/* its poll was for the hang-up only */
 	f->state = VSOCK_OPEN;
 	/* The socket's buffer is empty, so a short line goes in whole. */
-	if (send(f->fd, line, n, MSG_DONTWAIT | MSG_NOSIGNAL) != n) {
+	if (send_some(f, &iov, 1) != n) {
 		vsock_say(f, VSOCK_SAY_RST);
 		return;
 	}
@@ -381,17 +402,6 @@ void vsock_peer_closed(struct vsock_flow *f)
 		shutdown(f->fd, SHUT_RD);
 	}
 	pass_end(f);
-}
-
-/* Bytes that the socket took; negative when it never will again. */
-static ssize_t send_some(struct vsock_flow *f, struct iovec *iov, unsigned int n)
-{
-	struct msghdr msg = { .msg_iov = iov, .msg_iovlen = n };
-	ssize_t r = sendmsg(f->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
-
-	if (r < 0)
-		r = errno == EAGAIN || errno == EINTR || errno == ENOBUFS || errno == ENOMEM ? 0 : -errno;
-	return r;
 }
 
 static void forwarded(struct vsock_flow *f, uint32_t len)
