@@ -8,7 +8,7 @@ deps: ## installs what building and testing need (Debian 12)
 kernel: $(GUEST)/vmlinux ## the guest kernel: build/guest/vmlinux
 $(GUEST)/vmlinux: images/kernel.config images/kernel.sh images/trim-elf.py
 	@mkdir -p $(@D)
-	@images/kernel.sh $(@D)
+	@env -u MAKEFLAGS -u MFLAGS images/kernel.sh $(@D)
 	@touch $@
 
 $(GUEST)/initramfs.cpio: $(GUEST)/microvm-agent images/initramfs.sh

@@ -10,4 +10,4 @@ kmod: $(KMODS) ## the kernel module, for 6.12 and 6.1
 
 $(KMODS): $(O)/kmod/%/microvm.ko: $(KMOD_SRCS) kmod/build.sh
 	$(call say,KMOD,$@)
-	$(Q)kmod/build.sh $* $(@D) $(KMOD_SRCS)
+	$(Q)env -u MAKEFLAGS -u MFLAGS kmod/build.sh $* $(@D) $(KMOD_SRCS)

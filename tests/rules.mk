@@ -91,7 +91,7 @@ $(TESTBIN)/seccomp-count: $(O)/obj/tests/e2e/seccomp-count.o $(O)/lib/libbase.a
 	$(link_test) -lseccomp
 
 lint: ## formats, includes, licences, clang-tidy, shellcheck, sparse, man pages
-	@$(MAKE) --no-print-directory $(parallel) $(O)/gen/guest-agent/agent.pb-c.c kmod
+	@$(MAKE) --no-print-directory $(parallel) all $(GUEST)/microvm-agent kmod
 	@MICROVM_BUILD=$(abspath $(O)) tests/run lint
 
 test: ## builds everything and runs every test; its last line is the sum

@@ -48,7 +48,7 @@ static int run_once(char **argv, uint64_t *ns)
 
 int main(int argc, char **argv)
 {
-	uint64_t runs = 1, warm = 1, i, *ns;
+	uint64_t runs = 1, warm = 1, i, median, *ns;
 	int c;
 
 	while ((c = getopt(argc, argv, "+n:w:")) >= 0)
@@ -66,7 +66,8 @@ int main(int argc, char **argv)
 		}
 	}
 	qsort(ns + warm, runs, sizeof(*ns), compare);
-	printf("%.6f\n", (double)ns[warm + runs / 2] / 1e9);
+	median = ns[warm + runs / 2];
+	printf("%.6f\n", (double)median / 1e9);
 	free(ns);
 	return 0;
 }
