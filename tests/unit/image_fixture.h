@@ -37,22 +37,20 @@ struct fx_entry {
 
 struct fx_bytes {
 	char *data;
-	size_t len;
+	size_t len, room;
 };
-
-static int fx_take(struct archive *a, void *opaque, const void *data, size_t len)
-{
-	struct fx_bytes *b = opaque;
-
-	b->data = xreallocarray(b->data, b->len + len, 1);
-	memcpy(b->data + b->len, data, len);
-	b->len += len;
-	return (int)len;
-}
 
 static la_ssize_t fx_write(struct archive *a, void *opaque, const void *data, size_t len)
 {
-	return fx_take(a, opaque, data, len);
+	struct fx_bytes *b = opaque;
+
+	if (b->len + len > b->room) {
+		b->room = 2 * b->room + len;
+		b->data = xreallocarray(b->data, b->room, 1);
+	}
+	memcpy(b->data + b->len, data, len);
+	b->len += len;
+	return (la_ssize_t)len;
 }
 
 static void fx_add(struct archive *a, const struct fx_entry *x)

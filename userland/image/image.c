@@ -131,7 +131,7 @@ static int open_image(struct image_store *s, const char *id, const char *name, s
 static int get_stored(struct image_store *s, const char *text, const struct image_get_options *options,
 		      struct image **image, struct err *e)
 {
-	_cleanup_free_ char *name = NULL;
+	_cleanup_free_ char *name = NULL, *again = NULL;
 	char id[IMAGE_ID_MAX];
 	int r = store_lookup(s, text, id, &name, e);
 
@@ -144,7 +144,7 @@ static int get_stored(struct image_store *s, const char *text, const struct imag
 		return err_set(e, ENOENT, "image %s is damaged; remove it (microvm rmi %.19s) and import it anew", id, id);
 	r = image_spawn_import(s, name, options, e);
 	if (!r)
-		r = store_lookup(s, name, id, &name, e);
+		r = store_lookup(s, name, id, &again, e);
 	return r ? r : open_image(s, id, name, image, e);
 }
 

@@ -149,7 +149,7 @@ static void collect_folder(struct image_store *s, const char *algorithm, char **
 	while ((ent = readdir(d))) {
 		_cleanup_free_ char *digest = xasprintf("%s:%s", algorithm, ent->d_name);
 
-		if (ent->d_name[0] != '.' && !bsearch(&digest, used, n, sizeof(*used), compare_text) &&
+		if (ent->d_name[0] != '.' && !(n && bsearch(&digest, used, n, sizeof(*used), compare_text)) &&
 		    unlinkat(fd, ent->d_name, 0) < 0)
 			log_warn("image store %s: cannot remove %s/%s", s->root, folder, ent->d_name);
 	}
