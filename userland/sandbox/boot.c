@@ -1,0 +1,344 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Stages that make the VM: what it is told, its process, and the first answer of the agent in it. */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/util.h"
+#include "sandbox/paths.h"
+#include "sandbox/sandbox_private.h"
+#include "sandbox/vmspec_build.h"
+
+#define ENTROPY_LEN 64u
+#define CMDLINE_FILE_MAX 1024u
+
+/* ---- vmspec ------------------------------------------------------------------------------------------------------- */
+
+/* A file that the guest boots from: the caller's, or one of the installation. */
+static int open_guest_file(const char *given, const char *flag, const char *name, int *fd, struct err *e)
+{
+	_cleanup_free_ char *path = given ? xstrdup(given) : paths_guest(name, e);
+
+	if (!path)
+		return -e->code;
+	*fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (*fd < 0)
+		return given ? err_errno(e, errno, "%s %s", flag, path) : err_errno(e, errno, "%s", path);
+	return 0;
+}
+
+static int listen_at(struct sandbox *s, struct err *e)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+
+	s->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	/* The folder's own path may be longer than sun_path. */
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "/proc/self/fd/%d/vsock", s->home.dirfd);
+	if (s->listen_fd < 0 || bind(s->listen_fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 || listen(s->listen_fd, 64) < 0)
+		return err_errno(e, errno, "cannot listen at %s/vsock", s->home.path);
+	return 0;
+}
+
+static int open_channels(struct sandbox *s, struct err *e)
+{
+	int pair[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+		return err_errno(e, errno, "socketpair");
+	s->control_fd = pair[0];
+	s->control_guest_fd = pair[1];
+	if (pipe2(pair, O_CLOEXEC) < 0)
+		return err_errno(e, errno, "pipe");
+	s->report_fd = pair[0];
+	s->report_vmm_fd = pair[1];
+	if (pipe2(pair, O_CLOEXEC) < 0)
+		return err_errno(e, errno, "pipe");
+	s->console.fd = pair[0];
+	s->log_vmm_fd = pair[1];
+	s->console.file = openat(s->home.dirfd, "console.log", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (s->console.file < 0)
+		return err_errno(e, errno, "cannot make %s/console.log", s->home.path);
+	/* What a detached one says is in the file. */
+	s->console.echo_fd = s->options->debug_console && s->ready_fd < 0 ? 2 : -1;
+	s->self_fd = (int)syscall(SYS_pidfd_open, getpid(), 0);
+	return s->self_fd < 0 ? err_errno(e, errno, "pidfd_open") : 0;
+}
+
+/* Words for the kernel that belong to it are installed beside it; a kernel of the caller's gets the same. */
+static char *read_cmdline(void)
+{
+	struct err none = ERR_INIT;
+	_cleanup_free_ char *path = paths_guest("cmdline", &none);
+	char *text = NULL;
+
+	if (!path || read_file(AT_FDCWD, path, CMDLINE_FILE_MAX, &text, NULL))
+		return NULL;
+	text[strcspn(text, "\n")] = '\0';
+	return text;
+}
+
+int stage_vmspec(struct sandbox *s, struct err *e)
+{
+	const struct run_options *o = s->options;
+	_cleanup_free_ char *cmdline = NULL;
+	struct vm_facts f;
+	int r;
+
+	r = open_guest_file(o->kernel, "--kernel", "vmlinux", &s->kernel_fd, e);
+	if (!r)
+		r = open_guest_file(o->initramfs, "--initramfs", "initramfs.cpio", &s->initramfs_fd, e);
+	if (!r)
+		r = listen_at(s, e);
+	if (!r)
+		r = open_channels(s, e);
+	if (r)
+		return r;
+	cmdline = read_cmdline();
+	f = (struct vm_facts){
+		.kvm_fd = s->kvm_fd, .kernel_fd = s->kernel_fd, .initramfs_fd = s->initramfs_fd, .report_fd = s->report_vmm_fd,
+		.log_fd = s->log_vmm_fd, .parent_fd = s->self_fd, .rootfs_fd = s->image->rootfs_fd, .listen_fd = s->listen_fd,
+		.control_fd = s->control_guest_fd, .uid = s->home.uid, .host_mem_bytes = s->host_mem_bytes, .cmdline = cmdline,
+	};
+	s->vmspec = xcalloc(1, sizeof(*s->vmspec));
+	r = vmspec_build(o, &f, s->vmspec, e);
+	s->record.vcpus = s->vmspec->vcpus;
+	s->record.mem_bytes = s->vmspec->mem_bytes;
+	return r;
+}
+
+/* What only the VMM has to hold. */
+static void close_vmm_ends(struct sandbox *s)
+{
+	cleanup_closep(&s->kernel_fd);
+	cleanup_closep(&s->initramfs_fd);
+	cleanup_closep(&s->listen_fd);
+	cleanup_closep(&s->self_fd);
+	cleanup_closep(&s->control_guest_fd);
+	cleanup_closep(&s->report_vmm_fd);
+	cleanup_closep(&s->log_vmm_fd);
+}
+
+void undo_vmspec(struct sandbox *s)
+{
+	close_vmm_ends(s);
+	cleanup_closep(&s->control_fd);
+	cleanup_closep(&s->report_fd);
+	console_close(&s->console);
+	free(s->vmspec);
+	s->vmspec = NULL;
+}
+
+/* ---- spawn -------------------------------------------------------------------------------------------------------- */
+
+/* The report, or the end of the pipe without one: either way the VM is over. */
+static void on_report(struct loop_op *op, int res)
+{
+	struct sandbox *s = container_of(op, struct sandbox, report_op);
+
+	if (res == -ECANCELED)
+		return;
+	if (res > 0)
+		s->report_len += res;
+	if (res <= 0 || s->report_len == sizeof(s->report)) {
+		s->vmm_gone = true;
+		return;
+	}
+	loop_read(s->loop, op, s->report_fd, (char *)&s->report + s->report_len, sizeof(s->report) - s->report_len, -1);
+}
+
+int stage_spawn(struct sandbox *s, struct err *e)
+{
+	_cleanup_free_ char *program = paths_program("microvm-vmm", e);
+	int r;
+
+	if (!program)
+		return -e->code;
+	r = vmm_spawn(program, s->vmspec, s->log_vmm_fd, &s->vmm, e);
+	close_vmm_ends(s);
+	if (r)
+		return r;
+	s->record.vmm_pid = s->vmm.pid;
+	console_start(&s->console, s->loop);
+	loop_op_init(&s->report_op, on_report);
+	loop_read(s->loop, &s->report_op, s->report_fd, &s->report, sizeof(s->report), -1);
+	return 0;
+}
+
+void undo_spawn(struct sandbox *s)
+{
+	int i;
+
+	if (!s->console.loop)
+		return;
+	vmm_kill(&s->vmm);
+	/* Both pipes have lost their writer, so what reads them ends by itself. */
+	console_drain(&s->console);
+	for (i = 0; i < 64 && loop_op_busy(&s->report_op); i++)
+		if (loop_run_once(s->loop, true) < 0)
+			break;
+}
+
+int sandbox_vm_error(struct sandbox *s, struct err *e)
+{
+	char line[256];
+
+	vmm_reap(&s->vmm);
+	console_drain(&s->console);
+	console_last_line(&s->console, line, sizeof(line));
+	if (s->report_len == sizeof(s->report)) {
+		s->report.msg[sizeof(s->report.msg) - 1] = '\0';
+		if (s->report.end == VM_END_ERROR && s->report.msg[0])
+			return err_set(e, EIO, "the VM did not run: %s", s->report.msg);
+		return err_set(e, EIO, "the VM ended: %s%s%s", vm_end_name(s->report.end), s->report.msg[0] ? ": " : "",
+			       s->report.msg);
+	}
+	if (s->vmm.status > 128)
+		return err_set(e, EIO, "the VM ended: microvm-vmm was killed by signal %d (%s)%s%s", s->vmm.status - 128,
+			       strsignal(s->vmm.status - 128), line[0] ? "; its last words: " : "", line);
+	return err_set(e, EIO, "the VM ended: microvm-vmm exited with status %d%s%s", s->vmm.status,
+		       line[0] ? "; its last words: " : " and no word", line);
+}
+
+int sandbox_call_error(struct sandbox *s, struct err *e)
+{
+	int i;
+
+	/* The stream's end and the report come by different ways: what killed the call may be told a moment later. */
+	for (i = 0; i < 1000 && !s->vmm_gone && !s->cancelled_by && !s->timed_out && (e->code == EPIPE || e->code == ECANCELED ||
+	     e->code == ECONNRESET || e->code == ECONNREFUSED); i++) {
+		struct pollfd p = { .fd = s->vmm.pidfd, .events = POLLIN };
+
+		if (poll(&p, 1, 10) > 0)
+			s->vmm_gone = true;
+		if (s->vmm_gone)
+			while (loop_op_busy(&s->report_op) && loop_run_once(s->loop, true) >= 0)
+				;
+	}
+	if (s->timed_out)
+		return err_set(e, ETIMEDOUT, "--timeout: it was killed after %llu ms",
+			       (unsigned long long)(s->options->timeout_ns / 1000000));
+	if (s->cancelled_by)
+		return err_set(e, EINTR, "ended by a signal");
+	if (s->vmm_gone)
+		return sandbox_vm_error(s, e);
+	return -e->code;
+}
+
+int sandbox_run_until(struct sandbox *s, const bool *flag, struct err *e)
+{
+	while (!*flag) {
+		int r;
+
+		if (s->vmm_gone || s->cancelled_by || s->timed_out) {
+			err_set(e, EPIPE, "the VM is gone");
+			return sandbox_call_error(s, e);
+		}
+		r = loop_run_once(s->loop, true);
+		if (r < 0)
+			return err_errno(e, r, "waiting for events");
+	}
+	return 0;
+}
+
+/* ---- boot --------------------------------------------------------------------------------------------------------- */
+
+struct answer {
+	bool there;
+	struct err e;
+};
+
+static void on_answer(const ProtobufCMessage *reply, const struct err *e, void *arg)
+{
+	struct answer *a = arg;
+
+	a->there = true;
+	if (!reply)
+		a->e = *e;
+}
+
+struct boot_limit {
+	struct loop_op op;
+	struct sandbox *s;
+	bool over;
+};
+
+static void on_boot_limit(struct loop_op *op, int res)
+{
+	struct boot_limit *l = container_of(op, struct boot_limit, op);
+
+	if (res == -ECANCELED)
+		return;
+	l->over = true;
+	vmm_signal(&l->s->vmm, SIGKILL);
+}
+
+static int boot_limit_error(struct sandbox *s, struct err *e)
+{
+	char line[256];
+
+	vmm_reap(&s->vmm);
+	console_drain(&s->console);
+	console_last_line(&s->console, line, sizeof(line));
+	return err_set(e, ETIMEDOUT, "the guest did not boot within %llu s; its console's last line: %s; --debug-console shows "
+		       "all of it", (unsigned long long)(s->options->boot_timeout_ns / 1000000000), line[0] ? line : "(none)");
+}
+
+int stage_boot(struct sandbox *s, struct err *e)
+{
+	Microvm__CreateSandboxRequest req;
+	uint8_t entropy[ENTROPY_LEN];
+	struct boot_limit limit = { .s = s };
+	struct answer answer = { .e = ERR_INIT };
+	int r;
+
+	r = agent_new(&s->agent, s->loop, s->control_fd, &(struct agent_config){ 0 });
+	if (r)
+		return err_errno(e, r, "cannot speak to the agent");
+	s->control_fd = -1;
+	if (getrandom(entropy, sizeof(entropy), 0) != sizeof(entropy))
+		return err_set(e, EIO, "no random numbers");
+	microvm__create_sandbox_request__init(&req);
+	req.hostname = s->record.hostname;
+	req.time_ns = realtime_ns();
+	req.entropy.data = entropy;
+	req.entropy.len = sizeof(entropy);
+	agent_create_sandbox_async(s->agent, &req, on_answer, &answer);
+	loop_op_init(&limit.op, on_boot_limit);
+	loop_timer(s->loop, &limit.op, s->options->boot_timeout_ns);
+	r = sandbox_run_until(s, &answer.there, e);
+	if (loop_op_busy(&limit.op))
+		loop_cancel(s->loop, &limit.op);
+	/* The call refers to this frame: it has to be over before we return. */
+	if (!answer.there) {
+		agent_free(s->agent);
+		s->agent = NULL;
+	}
+	while ((loop_op_busy(&limit.op) || !answer.there) && loop_run_once(s->loop, true) >= 0)
+		;
+	if (limit.over)
+		return boot_limit_error(s, e);
+	if (!r && answer.e.code) {
+		*e = answer.e;
+		r = sandbox_call_error(s, e);
+		return r == -ETIMEDOUT && !s->timed_out ? boot_limit_error(s, e) : r;
+	}
+	s->boot_over = !r;
+	return r;
+}
+
+void undo_boot(struct sandbox *s)
+{
+	if (s->agent)
+		agent_free(s->agent);
+	s->agent = NULL;
+	cleanup_closep(&s->control_fd);
+}

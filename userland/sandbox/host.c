@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Stages before there is a VM: what the host must have, the image, going into the background, an identity. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sysinfo.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/util.h"
+#include "oci/defaults.h"
+#include "sandbox/kvm.h"
+#include "sandbox/sandbox_private.h"
+
+#define LOOP_ENTRIES 64u
+
+static int check_options(const struct run_options *o, struct err *e)
+{
+	int number;
+
+	if (o->network && !str_eq(o->network, "none"))
+		return err_set(e, ENOTSUP, "--network %s: a sandbox has no network device yet, only none is there", o->network);
+	if (o->stop_signal && oci_signal_parse(o->stop_signal, &number, e))
+		return err_wrap(e, "--stop-signal");
+	if (o->name && !state_name_valid(o->name))
+		return err_set(e, EINVAL, "--name '%s': letters, digits, '_', '.' and '-' make a name, the first a letter or digit",
+			       o->name);
+	if (o->process.detach && o->timeout_ns && !o->remove && o->timeout_ns > INT64_MAX)
+		return err_set(e, ERANGE, "--timeout is too long");
+	return stdio_check(o->process.interactive, o->process.tty, o->process.detach, e);
+}
+
+int stage_host(struct sandbox *s, struct err *e)
+{
+	struct sysinfo info;
+	int r = check_options(s->options, e);
+
+	if (!r)
+		r = state_open(s->paths->state, &s->state, e);
+	if (!r)
+		r = kvm_device_open(&s->kvm_fd, e);
+	if (r)
+		return r;
+	if (sysinfo(&info) < 0)
+		return err_errno(e, errno, "sysinfo");
+	s->host_mem_bytes = (uint64_t)info.totalram * info.mem_unit;
+	return 0;
+}
+
+void undo_host(struct sandbox *s)
+{
+	cleanup_closep(&s->kvm_fd);
+	state_close(s->state);
+	s->state = NULL;
+}
+
+/* ---- image -------------------------------------------------------------------------------------------------------- */
+
+struct progress {
+	char what[96];
+	uint64_t shown_ns;
+	bool on_line;
+};
+
+/* One line that is written over, on a terminal only. */
+static void show_progress(void *opaque, const char *what, uint64_t done, uint64_t total)
+{
+	struct progress *p = opaque;
+
+	snprintf(p->what, sizeof(p->what), "%s", what);
+	if (total)
+		fprintf(stderr, "\r\033[K%s: %llu%%", p->what, (unsigned long long)(done * 100 / total));
+	else
+		fprintf(stderr, "\r\033[K%s: %llu MB", p->what, (unsigned long long)(done / 1000000));
+	p->on_line = true;
+}
+
+int stage_image(struct sandbox *s, struct err *e)
+{
+	const char *store = s->paths->store ? s->paths->store : getenv("MICROVM_STORE");
+	struct progress p = { .on_line = false };
+	const struct image_get_options o = {
+		.progress = isatty(2) ? show_progress : NULL, .opaque = &p,
+	};
+	int r;
+
+	if (!*s->options->image)
+		return err_set(e, EINVAL, "the image's name is empty");
+	r = image_store_open(store && *store ? store : IMAGE_STORE_DEFAULT, &s->store, e);
+	if (!r)
+		r = image_get(s->store, s->options->image, &o, &s->image, e);
+	if (p.on_line)
+		fprintf(stderr, "\r\033[K");
+	return r;
+}
+
+void undo_image(struct sandbox *s)
+{
+	image_free(s->image);
+	s->image = NULL;
+	if (s->store)
+		image_store_close(s->store);
+	s->store = NULL;
+}
+
+/* ---- background --------------------------------------------------------------------------------------------------- */
+
+/* The caller's side: the supervisor says "+ID" when the container runs, or why it doesn't. Never returns. */
+static _Noreturn void wait_for_supervisor(int fd)
+{
+	char text[ERR_MSG_MAX + 2];
+	size_t used = 0;
+	ssize_t n;
+
+	while (used < sizeof(text) - 1) {
+		n = read(fd, text + used, sizeof(text) - 1 - used);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			break;
+		used += n;
+	}
+	text[used] = '\0';
+	if (text[0] == '+') {
+		printf("%s\n", text + 1);
+		exit(fflush(stdout) ? SANDBOX_EXIT_ERROR : 0);
+	}
+	if (text[0] == '-' && used > 4)
+		fprintf(stderr, "microvm: %s\n", text + 4);
+	else if (!used)
+		fprintf(stderr, "microvm: the supervisor ended without a word\n");
+	if (text[0] == '-' && used >= 4)
+		_exit(text[1] * 100 + text[2] * 10 + text[3] - '0' * 111);
+	_exit(SANDBOX_EXIT_ERROR);
+}
+
+static int to_null(struct err *e)
+{
+	_cleanup_close_ int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	int i;
+
+	/* stderr stays until it runs: --timings and --debug write there. */
+	for (i = 0; i < 2; i++)
+		if (null < 0 || dup2(null, i) < 0)
+			return err_errno(e, errno, "/dev/null");
+	return 0;
+}
+
+int stage_background(struct sandbox *s, struct err *e)
+{
+	int p[2];
+	pid_t pid;
+
+	if (!s->options->process.detach)
+		return 0;
+	if (pipe2(p, O_CLOEXEC) < 0)
+		return err_errno(e, errno, "pipe");
+	fflush(stdout);
+	pid = fork();
+	if (pid < 0) {
+		close(p[0]);
+		close(p[1]);
+		return err_errno(e, errno, "cannot start a supervisor");
+	}
+	if (pid) {
+		close(p[1]);
+		wait_for_supervisor(p[0]);
+	}
+	close(p[0]);
+	s->ready_fd = p[1];
+	setsid();
+	return to_null(e);
+}
+
+void background_ready(struct sandbox *s)
+{
+	_cleanup_close_ int null = -1;
+	char text[STATE_ID_LEN + 2];
+
+	if (s->ready_fd < 0)
+		return;
+	snprintf(text, sizeof(text), "+%s", s->record.id);
+	/* Whoever has gone in between does not want to know. */
+	if (write(s->ready_fd, text, strlen(text)) < 0)
+		s->gave_up = true;
+	cleanup_closep(&s->ready_fd);
+	null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	if (null >= 0)
+		dup2(null, 2);
+	if (chdir("/") < 0)
+		s->gave_up = false;	/* it only keeps a folder busy */
+}
+
+void background_failed(struct sandbox *s, const struct err *e)
+{
+	char text[ERR_MSG_MAX + 5];
+
+	if (s->ready_fd < 0)
+		return;
+	snprintf(text, sizeof(text), "-%03d%s", s->record.exit_status & 255, e->msg);
+	if (write(s->ready_fd, text, strlen(text)) < 0)
+		s->gave_up = true;
+}
+
+/* ---- identity ----------------------------------------------------------------------------------------------------- */
+
+static void fill_record(struct sandbox *s)
+{
+	const struct run_options *o = s->options;
+	struct sandbox_record *r = &s->record;
+
+	random_id(r->id);
+	r->name = xstrdup(o->name);
+	r->image = xstrdup(o->image);
+	r->image_id = xstrdup(s->image->id);
+	strv_push_all(&r->labels, o->labels.v);
+	r->hostname = o->hostname ? xstrdup(o->hostname) : xstrndup(r->id, 12);
+	r->created_ns = realtime_ns();
+	r->remove = o->remove;
+	r->tty = o->process.tty;
+	r->detached = o->process.detach;
+	r->mem_bytes = o->mem_bytes;
+	r->nano_cpus = o->nano_cpus;
+	r->supervisor_pid = getpid();
+	r->stop_signal = xstrdup(o->stop_signal ? o->stop_signal :
+				 s->image->config.stop_signal ? s->image->config.stop_signal : "SIGTERM");
+	r->stop_timeout_ns = o->stop_timeout_ns;
+}
+
+static int write_cidfile(struct sandbox *s, struct err *e)
+{
+	const char *path = s->options->cidfile;
+	_cleanup_close_ int fd = -1;
+	int r;
+
+	if (!path)
+		return 0;
+	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+	if (fd < 0)
+		return err_errno(e, errno, "--cidfile %s", path);
+	s->cidfile = xstrdup(path);
+	r = write_full(fd, s->record.id, STATE_ID_LEN);
+	return r ? err_errno(e, r, "--cidfile %s", path) : 0;
+}
+
+int stage_identity(struct sandbox *s, struct err *e)
+{
+	int r;
+
+	r = loop_new(&s->loop, LOOP_ENTRIES, 0);
+	if (r)
+		return err_errno(e, r, "cannot make an io_uring%s",
+				 r == -EPERM || r == -ENOSYS ? "; 'sysctl kernel.io_uring_disabled=0' allows them" : "");
+	fill_record(s);
+	r = state_create(s->state, &s->record, &s->home, e);
+	return r ? r : write_cidfile(s, e);
+}
+
+void undo_identity(struct sandbox *s)
+{
+	if (s->home.state) {
+		/* One that never ran is not listed. */
+		bool all = s->record.remove || !s->record.started_ns;
+
+		s->record.status = SANDBOX_EXITED;
+		s->record.finished_ns = realtime_ns();
+		s->record.oom_killed = s->oom_killed;
+		if (!all)
+			state_save(&s->home, &s->record, NULL);
+		state_publish_exit(&s->home, s->record.exit_status);
+		state_finish(&s->home, &s->record, all);
+	}
+	if (s->cidfile && !s->record.started_ns)
+		unlink(s->cidfile);
+	free(s->cidfile);
+	sandbox_record_free(&s->record);
+	cleanup_closep(&s->ready_fd);
+	if (s->loop)
+		loop_free(s->loop);
+	s->loop = NULL;
+}

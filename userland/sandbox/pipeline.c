@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A run, from the image to the exit status. The stages are made in this order and undone in reverse, from wherever it
+ * went wrong; their names are what errors and the timing split call them.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/util.h"
+#include "sandbox/sandbox_private.h"
+
+struct stage {
+	const char *name;
+	int (*make)(struct sandbox *s, struct err *e);
+	void (*undo)(struct sandbox *s);
+};
+
+static const struct stage stages[] = {
+	{ "host", stage_host, undo_host },		/* what must be there: root, state, /dev/kvm, options that fit */
+	{ "image", stage_image, undo_image },		/* reference to a root file system and a configuration */
+	{ "background", stage_background, NULL },	/* -d: the rest is a supervisor's */
+	{ "identity", stage_identity, undo_identity },	/* id, name, uid, folder, lock */
+	{ "signals", stage_signals, undo_signals },	/* from here on a signal is an event, and everything is undone */
+	{ "vmspec", stage_vmspec, undo_vmspec },	/* what the VMM is told, with all files opened */
+	{ "spawn", stage_spawn, undo_spawn },		/* microvm-vmm runs */
+	{ "spec", stage_spec, undo_spec },		/* what the agent is told, while the guest boots */
+	{ "boot", stage_boot, undo_boot },		/* the agent answers */
+	{ "stdio", stage_stdio, undo_stdio },		/* a stream for each of stdin, stdout and stderr */
+	{ "create", stage_create, NULL },		/* root, namespaces, cgroup */
+	{ "start", stage_start, NULL },			/* the command runs */
+	{ "io", stage_io, NULL },			/* until it ends and its output is delivered */
+};
+
+static int make_all(struct sandbox *s, size_t *made, struct err *e)
+{
+	size_t i;
+	int r = 0;
+
+	for (i = 0; !r && i < ARRAY_SIZE(stages); i++) {
+		r = stages[i].make(s, e);
+		timing_mark(&s->timing, stages[i].name);
+		log_debug("stage %s: %s", stages[i].name, r ? e->msg : "done");
+	}
+	*made = i;
+	return r;
+}
+
+static void undo_all(struct sandbox *s, size_t made)
+{
+	while (made--) {
+		if (!stages[made].undo)
+			continue;
+		stages[made].undo(s);
+		log_debug("stage %s: undone", stages[made].name);
+	}
+	timing_mark(&s->timing, "undo");
+}
+
+/* What the caller exits with. A failed start says so; docker's numbers for a command that can't be run. */
+static int exit_status(const struct sandbox *s, int r)
+{
+	if (s->exited)
+		return s->exit_status;
+	if (s->cancelled_by)
+		return 128 + s->cancelled_by;
+	if (s->timed_out)
+		return 128 + SIGKILL;
+	if (s->exec_failed)
+		return sandbox_exec_status(r);
+	return r ? SANDBOX_EXIT_ERROR : 0;
+}
+
+static void init(struct sandbox *s, const struct sandbox_paths *paths, const struct run_options *o)
+{
+	*s = (struct sandbox){
+		.paths = paths, .options = o, .kvm_fd = -1, .ready_fd = -1, .signal_fd = -1, .kernel_fd = -1,
+		.initramfs_fd = -1, .listen_fd = -1, .self_fd = -1, .control_fd = -1, .control_guest_fd = -1, .report_fd = -1,
+		.report_vmm_fd = -1, .log_vmm_fd = -1, .vmm = VMM_INIT, .console = CONSOLE_INIT,
+		.home = { .dirfd = -1, .lockfd = -1 },
+	};
+}
+
+int sandbox_run(const struct sandbox_paths *paths, const struct run_options *o, bool timings, struct err *e)
+{
+	struct sandbox *s = xcalloc(1, sizeof(*s));
+	size_t made;
+	int r, status;
+
+	init(s, paths, o);
+	timing_begin(&s->timing);
+	r = make_all(s, &made, e);
+	status = exit_status(s, r);
+	s->record.exit_status = status;
+	/* Asked to end, it ends without a word, as any program does. */
+	if (r && s->cancelled_by)
+		*e = (struct err)ERR_INIT;
+	if (r)
+		background_failed(s, e);
+	undo_all(s, made);
+	if (timings)
+		timing_print(&s->timing);
+	free(s);
+	return status;
+}

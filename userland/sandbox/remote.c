@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Signals to, and the end of, a sandbox that another process supervises. */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "agent/agent.h"
+#include "base/cleanup.h"
+#include "base/util.h"
+#include "oci/defaults.h"
+#include "sandbox/sandbox.h"
+
+#define CONNECT_TIMEOUT_MS 3000u
+#define END_TIMEOUT_NS 30000000000ull
+#define POLL_NS 20000000ull
+
+static int check_running(const struct state_ref *ref, struct err *e)
+{
+	if (!ref->alive || ref->record.status == SANDBOX_EXITED)
+		return err_set(e, ESRCH, "%s does not run", ref->record.name);
+	return 0;
+}
+
+static int send_signal(struct agent *agent, const char *id, int number, struct err *e)
+{
+	Microvm__SignalRequest req;
+
+	microvm__signal_request__init(&req);
+	req.id = (char *)(uintptr_t)id;
+	req.signal = number;
+	return agent_signal_process(agent, &req, NULL, e);
+}
+
+int sandbox_signal(struct state_ref *ref, int number, struct err *e)
+{
+	_cleanup_free_ char *socket = xasprintf("%s/vsock", ref->path);
+	_cleanup_close_ int fd = -1;
+	struct agent *agent;
+	struct loop *loop;
+	int r = check_running(ref, e);
+
+	if (r)
+		return r;
+	fd = agent_connect_unix(socket, GUEST_RPC_PORT, CONNECT_TIMEOUT_MS, e);
+	if (fd < 0)
+		return err_wrap(e, "%s", ref->record.name);
+	r = loop_new(&loop, 16, 0);
+	if (r)
+		return err_errno(e, r, "cannot make an io_uring");
+	r = agent_new(&agent, loop, fd, NULL);
+	if (r) {
+		err_errno(e, r, "cannot speak to the agent");
+	} else {
+		take_fd(&fd);
+		r = send_signal(agent, ref->record.id, number, e);
+		agent_free(agent);
+	}
+	loop_free(loop);
+	return r ? err_wrap(e, "%s", ref->record.name) : 0;
+}
+
+static bool has_ended(struct state_ref *ref)
+{
+	if (flock(ref->lockfd, LOCK_SH | LOCK_NB) < 0)
+		return false;
+	flock(ref->lockfd, LOCK_UN);
+	return true;
+}
+
+/* Waits until the supervisor is gone; false when the time was up. flock has no time limit of its own. */
+static bool wait_ended(struct state_ref *ref, uint64_t timeout_ns)
+{
+	uint64_t begin = monotonic_ns(), slept = POLL_NS / 20;
+
+	while (!has_ended(ref)) {
+		if (monotonic_ns() - begin >= timeout_ns)
+			return false;
+		usleep((useconds_t)(slept / 1000));
+		slept = min_t(uint64_t, slept * 2, POLL_NS);
+	}
+	return true;
+}
+
+/* Whether pid is a child of parent: then it is the VMM that the record means, and no later owner of the number. */
+static bool is_child_of(pid_t pid, pid_t parent)
+{
+	char path[64], *text = NULL;
+	const char *line;
+	bool is = false;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", pid);
+	if (read_file(-1, path, 65536, &text, NULL))
+		return false;
+	line = strstr(text, "\nPPid:");
+	if (line)
+		is = atoi(line + 6) == parent;
+	free(text);
+	return is;
+}
+
+int sandbox_kill_vm(struct state_ref *ref, struct err *e)
+{
+	_cleanup_close_ int vmm = (int)syscall(SYS_pidfd_open, ref->record.vmm_pid, 0);
+	_cleanup_close_ int supervisor = -1;
+
+	if (vmm >= 0 && is_child_of(ref->record.vmm_pid, ref->record.supervisor_pid)) {
+		/* The supervisor sees its VM end, and cleans up. */
+		syscall(SYS_pidfd_send_signal, vmm, SIGKILL, NULL, 0);
+	} else if (!has_ended(ref)) {
+		/* It has no VM, or none yet: it takes its start back. */
+		supervisor = (int)syscall(SYS_pidfd_open, ref->record.supervisor_pid, 0);
+		if (supervisor >= 0 && !has_ended(ref))
+			syscall(SYS_pidfd_send_signal, supervisor, SIGTERM, NULL, 0);
+	}
+	if (!wait_ended(ref, END_TIMEOUT_NS))
+		return err_set(e, ETIMEDOUT, "%s: its supervisor (pid %d) does not end", ref->record.name,
+			       ref->record.supervisor_pid);
+	ref->alive = false;
+	return 0;
+}
+
+int sandbox_stop(struct state_ref *ref, uint64_t timeout_ns, struct err *e)
+{
+	int number = SIGTERM, r;
+
+	if (!ref->alive || ref->record.status == SANDBOX_EXITED)
+		return 0;
+	if (timeout_ns == UINT64_MAX)
+		timeout_ns = ref->record.stop_timeout_ns;
+	if (ref->record.stop_signal && oci_signal_parse(ref->record.stop_signal, &number, e))
+		number = SIGTERM;
+	r = sandbox_signal(ref, number, e);
+	if (!r && wait_ended(ref, timeout_ns))
+		return 0;
+	if (!r)
+		r = sandbox_signal(ref, SIGKILL, e);
+	if (!r && wait_ended(ref, 5000000000ull))
+		return 0;
+	/* The guest does not answer. */
+	if (has_ended(ref))
+		return 0;
+	*e = (struct err)ERR_INIT;
+	return sandbox_kill_vm(ref, e);
+}

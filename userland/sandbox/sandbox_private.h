@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One sandbox as the process that runs it has it. pipeline.c says what is made when; each stage's file says how. */
+#ifndef SANDBOX_SANDBOX_PRIVATE_H
+#define SANDBOX_SANDBOX_PRIVATE_H
+
+#define SANDBOX_PROCESS_FILE "process.pb"	/* in the sandbox's folder: a packed Microvm__Process */
+
+#include <signal.h>
+
+#include "agent/agent.h"
+#include "base/vmspec.h"
+#include "image/image.h"
+#include "io/loop.h"
+#include "sandbox/console.h"
+#include "sandbox/sandbox.h"
+#include "sandbox/stdio.h"
+#include "sandbox/timing.h"
+#include "sandbox/vmm.h"
+
+struct sandbox {
+	const struct sandbox_paths *paths;
+	const struct run_options *options;
+	struct timing timing;
+
+	/* host */
+	struct state *state;
+	int kvm_fd;
+	uint64_t host_mem_bytes;
+
+	/* image */
+	struct image_store *store;
+	struct image *image;
+
+	/* background: of a detached one, in the supervisor; -1 otherwise */
+	int ready_fd;
+	struct loop_op ready_op;
+
+	/* identity */
+	struct loop *loop;
+	struct state_sandbox home;
+	struct sandbox_record record;
+	char *cidfile;		/* written: to be removed if nothing starts */
+
+	/* signals */
+	int signal_fd;
+	struct loop_op signal_op;
+	struct signalfd_siginfo *signal_info;
+	sigset_t signals_before;
+	int cancelled_by;	/* the signal that ended the start, or the whole sandbox; 0: none */
+	bool gave_up;		/* who wanted to know of the start is gone */
+	unsigned int end_requests;
+	struct loop_op timeout_op;
+	bool timed_out;
+
+	/* vmspec */
+	int kernel_fd, initramfs_fd, listen_fd, self_fd;
+	int control_fd, control_guest_fd;
+	int report_fd, report_vmm_fd;
+	int log_vmm_fd;
+	struct vmspec *vmspec;
+
+	/* spawn */
+	struct vmm vmm;
+	struct vm_report report;
+	struct loop_op report_op;
+	size_t report_len;
+	bool vmm_gone;
+	struct console console;
+
+	/* spec */
+	Microvm__Spec *spec;
+
+	/* boot and on */
+	struct agent *agent;
+	bool boot_over;
+	struct output_log output;	/* of a detached one */
+	struct stdio stdio;
+	bool exec_failed;	/* the command itself could not be started */
+	bool started;
+	bool wait_over;		/* the agent said how the first process ended, or that it can't */
+	bool exited;		/* it did: */
+	int exit_status;
+	bool oom_killed;
+	struct err wait_error;
+};
+
+/* ---- stages, in the order of pipeline.c; undo takes back what there is of it -------------------------------------- */
+
+int stage_host(struct sandbox *s, struct err *e);
+void undo_host(struct sandbox *s);
+int stage_image(struct sandbox *s, struct err *e);
+void undo_image(struct sandbox *s);
+int stage_background(struct sandbox *s, struct err *e);
+int stage_identity(struct sandbox *s, struct err *e);
+void undo_identity(struct sandbox *s);
+int stage_signals(struct sandbox *s, struct err *e);
+void undo_signals(struct sandbox *s);
+int stage_vmspec(struct sandbox *s, struct err *e);
+void undo_vmspec(struct sandbox *s);
+int stage_spawn(struct sandbox *s, struct err *e);
+void undo_spawn(struct sandbox *s);
+int stage_spec(struct sandbox *s, struct err *e);
+void undo_spec(struct sandbox *s);
+int stage_boot(struct sandbox *s, struct err *e);
+void undo_boot(struct sandbox *s);
+int stage_stdio(struct sandbox *s, struct err *e);
+void undo_stdio(struct sandbox *s);
+int stage_create(struct sandbox *s, struct err *e);
+int stage_start(struct sandbox *s, struct err *e);
+/* The container runs: until it has ended and its output is delivered. */
+int stage_io(struct sandbox *s, struct err *e);
+
+/* ---- between them ------------------------------------------------------------------------------------------------- */
+
+/* 126 or 127 for what the agent says of a command that it can't start, else 125. */
+int sandbox_exec_status(int code);
+/* Why the VM is not there any more, as an error. */
+int sandbox_vm_error(struct sandbox *s, struct err *e);
+/* A call to the agent failed with e: if the VM ended, or somebody wanted the end, that is the reason. */
+int sandbox_call_error(struct sandbox *s, struct err *e);
+/* Runs the loop until *flag, or the VM's end or a cancel. */
+int sandbox_run_until(struct sandbox *s, const bool *flag, struct err *e);
+
+/* The supervisor's end of the detached pair: tells who waits that it runs, or why not. */
+void background_ready(struct sandbox *s);
+void background_failed(struct sandbox *s, const struct err *e);
+
+#endif

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "sandbox/vmspec_build.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#include "base/guest.h"
+#include "base/util.h"
+
+#define MEM_ALIGN (2ull << 20)
+#define GUEST_CID 3u		/* each sandbox has a vsock of its own, so all guests have the first free number */
+#define STOP_GRACE_MS 2000u
+
+uint32_t vmspec_build_vcpus(uint64_t nano_cpus)
+{
+	uint64_t n = (nano_cpus + 999999999) / 1000000000;
+
+	return n < 1 ? 1 : n > UINT32_MAX ? UINT32_MAX : (uint32_t)n;
+}
+
+static int check_memory(uint64_t bytes, uint64_t host_bytes, struct err *e)
+{
+	if (bytes < SANDBOX_MEM_MIN)
+		return err_set(e, EINVAL, "--memory: %llu MiB is too small for a guest; give at least %llum",
+			       (unsigned long long)(bytes >> 20), (unsigned long long)(SANDBOX_MEM_MIN >> 20));
+	if (bytes > host_bytes)
+		return err_set(e, EINVAL, "--memory: %llu MiB is more than this host has (%llu MiB); give less",
+			       (unsigned long long)(bytes >> 20), (unsigned long long)(host_bytes >> 20));
+	return 0;
+}
+
+/* More than the host has is slow, not wrong: its scheduler shares. */
+static int check_cpus(uint64_t nano_cpus, struct err *e)
+{
+	/* A quota below 1 ms in 100 ms is nothing the guest's kernel takes. */
+	if (nano_cpus && (nano_cpus < 10000000 || nano_cpus > VMSPEC_VCPUS_MAX * 1000000000ull))
+		return err_set(e, ERANGE, "--cpus: %llu.%02llu is outside 0.01..%u", (unsigned long long)(nano_cpus / 1000000000),
+			       (unsigned long long)(nano_cpus / 10000000 % 100), VMSPEC_VCPUS_MAX);
+	return 0;
+}
+
+static int build_cmdline(const struct run_options *o, const struct vm_facts *f, struct vmspec *spec, struct err *e)
+{
+	const char *own = f->cmdline ? f->cmdline : VMSPEC_BUILD_CMDLINE;
+	/* The last word on a thing counts, so the caller's are behind ours. */
+	int n = snprintf(spec->cmdline, sizeof(spec->cmdline), "%s%s%s%s", own,
+			 o->debug_console ? " console=hvc0 ignore_loglevel" : "",
+			 o->kernel_args ? " " : "", o->kernel_args ? o->kernel_args : "");
+
+	/* The VMM needs room for where each device is. */
+	if (n < 0 || (size_t)n + 64 * VMSPEC_DEVICES_MAX / 4 > sizeof(spec->cmdline))
+		return err_set(e, E2BIG, "the kernel's command line is too long; --kernel-args takes about 1,000 bytes");
+	return 0;
+}
+
+static void add_devices(const struct run_options *o, const struct vm_facts *f, struct vmspec *spec)
+{
+	struct vmspec_device *dev;
+
+	if (f->rootfs_fd >= 0) {
+		dev = vmspec_add(spec, VMSPEC_BLK);
+		dev->flags = VMSPEC_BLK_READONLY;
+		dev->blk.fd = f->rootfs_fd;
+		dev->blk.queues = 1;
+		snprintf(dev->blk.serial, sizeof(dev->blk.serial), "rootfs");
+	}
+	dev = vmspec_add(spec, VMSPEC_VSOCK);
+	dev->vsock.guest_cid = GUEST_CID;
+	dev->vsock.listen_fd = f->listen_fd;
+	if (f->control_fd >= 0) {
+		dev->vsock.ports_n = 1;
+		dev->vsock.ports[0].port = GUEST_CONTROL_PORT;
+		dev->vsock.ports[0].fd = f->control_fd;
+	}
+	if (o->debug_console) {
+		dev = vmspec_add(spec, VMSPEC_CONSOLE);
+		dev->console.out_fd = f->log_fd;
+	}
+}
+
+int vmspec_build(const struct run_options *o, const struct vm_facts *f, struct vmspec *spec, struct err *e)
+{
+	int r;
+
+	vmspec_init(spec);
+	r = check_memory(o->mem_bytes, f->host_mem_bytes, e);
+	if (!r)
+		r = check_cpus(o->nano_cpus, e);
+	if (!r)
+		r = build_cmdline(o, f, spec, e);
+	if (r)
+		return r;
+	spec->mem_bytes = ALIGN_UP(o->mem_bytes, MEM_ALIGN);
+	spec->vcpus = vmspec_build_vcpus(o->nano_cpus);
+	spec->kvm_fd = f->kvm_fd;
+	spec->kernel_fd = f->kernel_fd;
+	spec->initramfs_fd = f->initramfs_fd;
+	spec->report_fd = f->report_fd;
+	spec->log_fd = f->log_fd;
+	spec->parent_fd = f->parent_fd;
+	spec->uid = spec->gid = f->uid;
+	spec->stop_grace_ms = STOP_GRACE_MS;
+	add_devices(o, f, spec);
+	return vmspec_check(spec, e);
+}

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Options and facts about the host to what a VMM is told. Pure: opens nothing, asks nobody. */
+#ifndef SANDBOX_VMSPEC_BUILD_H
+#define SANDBOX_VMSPEC_BUILD_H
+
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/vmspec.h"
+#include "sandbox/options.h"
+
+struct vm_facts {
+	int kvm_fd, kernel_fd, initramfs_fd;
+	int report_fd, log_fd, parent_fd;
+	int rootfs_fd;		/* the image's EROFS; -1: none */
+	int listen_fd;		/* for other processes that want to reach the agent */
+	int control_fd;		/* our end's peer: what the agent connects to */
+	uint32_t uid;
+	uint64_t host_mem_bytes;
+	const char *cmdline;	/* of the guest kernel; NULL: VMSPEC_BUILD_CMDLINE */
+};
+
+/* For guests whose kernel has no list of its own installed beside it. */
+#define VMSPEC_BUILD_CMDLINE "quiet panic=-1"
+
+/* The CPUs that a guest gets for so many billionths: rounded up, at least one. */
+uint32_t vmspec_build_vcpus(uint64_t nano_cpus);
+
+/* -EINVAL, -ERANGE: an option is out of what the host or a VM has; the message names it. */
+int vmspec_build(const struct run_options *o, const struct vm_facts *f, struct vmspec *spec, struct err *e);
+
+#endif
