@@ -34,4 +34,4 @@ $(BIN)/microvm-vmm: private LDFLAGS := $(if $(SAN),$(LDFLAGS),$(patsubst -pie,-s
 $(call program,microvm-vmm,userland/vmm/main.c,vmm virtio io base,-luring -lpthread)
 $(call program,microvm-import,userland/image/import/main.c,import image base,$(JSONC_LIBS) -larchive -lcrypto)
 $(TESTBIN)/unit/test_image_get: | $(BIN)/microvm-import
-$(call program,microvm,userland/cli/main.c,cli sandbox agent oci image rpc io base,$(JSONC_LIBS) $(PB_LIBS) -larchive -lcrypto -lseccomp -luring)
+$(call program,microvm,userland/cli/main.c,cli sandbox agent oci image rpc io base,$(JSONC_LIBS) $(PB_LIBS) -lseccomp -luring)
