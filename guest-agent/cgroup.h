@@ -18,7 +18,6 @@ struct cgroup {
 	int dir;		/* its folder; -1: there is none */
 	int device_prog;	/* BPF program on it, or -1 */
 	int events;		/* inotify on memory.events, or -1 */
-	uint64_t oom_kills;	/* counted so far */
 	char name[160];		/* of the folder, "ID" */
 };
 
