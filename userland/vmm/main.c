@@ -300,7 +300,7 @@ static int run(struct vmm *vmm, int spec_fd, struct err *e)
 	vmm->vm.ending.report_fd = vmm->spec.report_fd;
 	if (vm_create(&vmm->vm, &vmm->spec, e) || make_devices(vmm, e) || enter_jail(vmm, e))
 		return -e->code;
-	if (seccomp_init(&vmm->vm.ending) < 0)
+	if (seccomp_prepare(&vmm->vm.ending) < 0)
 		return err_set(e, EINVAL, "no handler for SIGSYS");
 	return start_threads(vmm, e);
 }

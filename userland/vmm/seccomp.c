@@ -28,6 +28,7 @@ struct rule {
 /* Guest code runs below these: a thread that a guest has taken over can do no more than run the guest. */
 static const struct rule vcpu_rules[] = {
 	{ SYS_ioctl, 1, KVM_RUN },
+	{ SYS_ioctl, 1, KVM_SET_GSI_ROUTING },	/* the guest programs its I/O APIC */
 	{ SYS_futex, ANY, 0 },			/* locks of devices, calls into the io thread */
 	{ SYS_write, ANY, 0 },			/* waking the io thread; serial lines; the report of a denied call */
 	{ SYS_rt_sigreturn, ANY, 0 },		/* from a kick */
@@ -137,7 +138,7 @@ static void on_denied(int sig, siginfo_t *info, void *context)
 	_exit(ending_exit_status(VM_END_SECCOMP));
 }
 
-int seccomp_init(struct ending *ending)
+int seccomp_prepare(struct ending *ending)
 {
 	struct sigaction denied = { .sa_sigaction = on_denied, .sa_flags = SA_SIGINFO };
 

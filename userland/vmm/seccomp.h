@@ -13,7 +13,7 @@
 enum seccomp_role { SECCOMP_VCPU, SECCOMP_IO, SECCOMP_MAIN, SECCOMP_ROLES };
 
 /* The process's handler for denied calls. Before the threads start. */
-int seccomp_init(struct ending *ending);
+int seccomp_prepare(struct ending *ending);
 /* The calling thread keeps to its role from here on. Needs no_new_privs. Negative errno. */
 int seccomp_enter(enum seccomp_role role);
 /* Distinct system calls a role may make; for tests. */
