@@ -29,8 +29,13 @@ $(UNIT_PROGRAMS): $(TESTBIN)/unit/%: $(O)/obj/tests/unit/%.o $(O)/obj/tests/unit
 	$(call say,LD,$@)
 	$(link_test) $(CHECK_LIBS) $(TEST_LIBS)
 
+# X_fixture.c is part of every test_X*.
+$(foreach f,$(patsubst tests/unit/%_fixture.c,%,$(wildcard tests/unit/*_fixture.c)),\
+	$(eval $(filter $(TESTBIN)/unit/test_$(f)%,$(UNIT_PROGRAMS)): $(O)/obj/tests/unit/$(f)_fixture.o))
+
 .PHONY: unit-programs replay-programs fuzz-programs test-programs check-kvm
-unit-programs: $(UNIT_PROGRAMS)
+# With UNIT only those.
+unit-programs: $(patsubst tests/unit/%.c,$(TESTBIN)/unit/%,$(wildcard tests/unit/test_$(patsubst test_%,%,$(UNIT)).c))
 
 unit: ## unit tests; UNIT=test_X runs one, SAN=address,undefined with sanitizers
 	@$(MAKE) --no-print-directory $(parallel) unit-programs

@@ -10,6 +10,7 @@
 
 #include <json-c/json_tokener.h>
 
+#include "base/json_lexis.h"
 #include "base/util.h"
 
 int json_parse(const char *text, size_t len, size_t max_bytes, struct json_node *root, struct err *e)
@@ -21,6 +22,9 @@ int json_parse(const char *text, size_t len, size_t max_bytes, struct json_node 
 	memset(root, 0, sizeof(*root));
 	if (len > max_bytes || len > INT_MAX)
 		return err_set(e, EFBIG, "JSON of %zu bytes: more than the %zu that are read", len, max_bytes);
+	end = json_first_odd(text, len);
+	if (end < len)
+		return err_set(e, EINVAL, "not JSON: unexpected character, or a number that is out of range, at byte %zu", end);
 	tok = json_tokener_new_ex(JSON_DEPTH_MAX);
 	if (!tok)
 		return err_set(e, ENOMEM, "out of memory");
