@@ -26,12 +26,12 @@
 struct fx_entry {
 	char type;
 	const char *path;
-	const char *data;	/* contents, or the link's target */
-	unsigned int mode;	/* 0: 0644 or 0755 */
+	const char *data;  /* contents, or the link's target */
+	unsigned int mode; /* 0: 0644 or 0755 */
 	unsigned int uid, gid;
 	time_t mtime;
 	const char *xattr, *value;
-	unsigned int xattr_len;	/* 0: strlen(value) */
+	unsigned int xattr_len; /* 0: strlen(value) */
 	int64_t size;		/* of a file that is all hole; 0: strlen(data) */
 };
 
@@ -55,8 +55,12 @@ static la_ssize_t fx_write(struct archive *a, void *opaque, const void *data, si
 
 static void fx_add(struct archive *a, const struct fx_entry *x)
 {
-	static const struct { char type; unsigned int filetype; } types[] = {
-		{ 'f', AE_IFREG }, { 'd', AE_IFDIR }, { 'l', AE_IFLNK }, { 'h', AE_IFREG }, { 'c', AE_IFCHR }, { 'p', AE_IFIFO },
+	static const struct {
+		char type;
+		unsigned int filetype;
+	} types[] = {
+		{ 'f', AE_IFREG }, { 'd', AE_IFDIR }, { 'l', AE_IFLNK },
+		{ 'h', AE_IFREG }, { 'c', AE_IFCHR }, { 'p', AE_IFIFO },
 	};
 	struct archive_entry *ent = archive_entry_new();
 	size_t i, len = x->type == 'f' && x->data ? strlen(x->data) : 0;
@@ -135,7 +139,7 @@ FX_UNUSED static char *fx_get(const char *dir, const char *name)
 /* ---- OCI layouts ---- */
 
 struct fx_layer {
-	struct fx_bytes tar;		/* as it is stored */
+	struct fx_bytes tar; /* as it is stored */
 	char digest[DIGEST_TEXT_MAX], diff_id[DIGEST_TEXT_MAX];
 };
 
@@ -145,16 +149,16 @@ struct fx_layer {
 struct fx_image {
 	const char *dir, *tag;
 	const struct fx_entry *layers[FX_LAYERS_MAX];
-	const char *filter;		/* of all layers */
-	const char *layer_type, *config_type, *manifest_type;	/* media types */
+	const char *filter;				      /* of all layers */
+	const char *layer_type, *config_type, *manifest_type; /* media types */
 	const char *architecture, *os;
-	const char *run_config;		/* JSON of "config" */
-	const char *diff_id;		/* instead of the last one */
-	const char *layer_digest;	/* instead of the last one, in the manifest */
-	int64_t layer_size;		/* likewise */
+	const char *run_config;	  /* JSON of "config" */
+	const char *diff_id;	  /* instead of the last one */
+	const char *layer_digest; /* instead of the last one, in the manifest */
+	int64_t layer_size;	  /* likewise */
 	int schema;
 	bool no_layer_blob, flip_layer_byte, cut_layer, no_layers, nested_index;
-	char config_digest[DIGEST_TEXT_MAX];	/* out */
+	char config_digest[DIGEST_TEXT_MAX]; /* out */
 };
 
 /* Puts data in dir/blobs/sha256. */
@@ -169,16 +173,17 @@ FX_UNUSED static void fx_blob(const char *dir, const void *data, size_t len, cha
 
 static char *fx_layers(const struct fx_image *image, char **diff_ids)
 {
-	const char *type = image->layer_type ? image->layer_type :
-			   !image->filter ? "application/vnd.oci.image.layer.v1.tar" :
-			   str_eq(image->filter, "zstd") ? "application/vnd.oci.image.layer.v1.tar+zstd" :
-			   "application/vnd.oci.image.layer.v1.tar+gzip";
+	const char *type = image->layer_type		   ? image->layer_type
+			   : !image->filter		   ? "application/vnd.oci.image.layer.v1.tar"
+			   : str_eq(image->filter, "zstd") ? "application/vnd.oci.image.layer.v1.tar+zstd"
+							   : "application/vnd.oci.image.layer.v1.tar+gzip";
 	char *layers = xstrdup("");
 	size_t i;
 
 	*diff_ids = xstrdup("");
 	for (i = 0; image->layers[i]; i++) {
-		struct fx_bytes plain = fx_tar(image->layers[i], NULL), packed = fx_tar(image->layers[i], image->filter);
+		struct fx_bytes plain = fx_tar(image->layers[i], NULL),
+				packed = fx_tar(image->layers[i], image->filter);
 		bool last = !image->layers[i + 1];
 		char digest[DIGEST_TEXT_MAX], diff_id[DIGEST_TEXT_MAX], name[200], *more;
 		size_t len = packed.len;
@@ -196,12 +201,13 @@ static char *fx_layers(const struct fx_image *image, char **diff_ids)
 
 			ck_assert_int_eq(unlink(path), 0);
 		}
-		more = xasprintf("%s%s{\"mediaType\":\"%s\",\"digest\":\"%s\",\"size\":%lld}", layers, i ? "," : "", type,
-				 last && image->layer_digest ? image->layer_digest : digest,
+		more = xasprintf("%s%s{\"mediaType\":\"%s\",\"digest\":\"%s\",\"size\":%lld}", layers, i ? "," : "",
+				 type, last && image->layer_digest ? image->layer_digest : digest,
 				 last && image->layer_size ? (long long)image->layer_size : (long long)len);
 		free(layers);
 		layers = more;
-		more = xasprintf("%s%s\"%s\"", *diff_ids, i ? "," : "", last && image->diff_id ? image->diff_id : diff_id);
+		more = xasprintf("%s%s\"%s\"", *diff_ids, i ? "," : "",
+				 last && image->diff_id ? image->diff_id : diff_id);
 		free(*diff_ids);
 		*diff_ids = more;
 		free(plain.data);
@@ -215,7 +221,8 @@ FX_UNUSED static void fx_layout(struct fx_image *image)
 {
 	static const char layout[] = "{\"imageLayoutVersion\":\"1.0.0\"}";
 	const char *type = image->manifest_type ? image->manifest_type : "application/vnd.oci.image.manifest.v1+json";
-	_cleanup_free_ char *diff_ids = NULL, *layers = NULL, *config = NULL, *manifest = NULL, *index = NULL, *blobs = NULL;
+	_cleanup_free_ char *diff_ids = NULL, *layers = NULL, *config = NULL, *manifest = NULL, *index = NULL,
+			    *blobs = NULL;
 	char digest[DIGEST_TEXT_MAX];
 
 	blobs = xasprintf("%s/blobs/sha256", image->dir);
@@ -226,17 +233,20 @@ FX_UNUSED static void fx_layout(struct fx_image *image)
 			   image->architecture ? image->architecture : "amd64", image->os ? image->os : "linux",
 			   image->run_config ? image->run_config : "{\"Cmd\":[\"sh\"]}", diff_ids);
 	fx_blob(image->dir, config, strlen(config), image->config_digest);
-	manifest = xasprintf("{\"schemaVersion\":%d,\"mediaType\":\"%s\",\"config\":{\"mediaType\":\"%s\",\"digest\":\"%s\","
-			     "\"size\":%zu},\"layers\":[%s]}", image->schema ? image->schema : 2, type,
-			     image->config_type ? image->config_type : "application/vnd.oci.image.config.v1+json",
-			     image->config_digest, strlen(config), image->no_layers ? "" : layers);
+	manifest = xasprintf(
+		"{\"schemaVersion\":%d,\"mediaType\":\"%s\",\"config\":{\"mediaType\":\"%s\",\"digest\":\"%s\","
+		"\"size\":%zu},\"layers\":[%s]}",
+		image->schema ? image->schema : 2, type,
+		image->config_type ? image->config_type : "application/vnd.oci.image.config.v1+json",
+		image->config_digest, strlen(config), image->no_layers ? "" : layers);
 	fx_blob(image->dir, manifest, strlen(manifest), digest);
 	if (image->nested_index) {
-		char *inner = xasprintf("{\"schemaVersion\":2,\"manifests\":[{\"mediaType\":\"%s\",\"digest\":\"%s\",\"size\":%zu,"
-					"\"platform\":{\"os\":\"linux\",\"architecture\":\"amd64\"}},"
-					"{\"mediaType\":\"%s\",\"digest\":\"sha256:%064d\",\"size\":5,"
-					"\"platform\":{\"os\":\"linux\",\"architecture\":\"arm64\"}}]}",
-					type, digest, strlen(manifest), type, 0);
+		char *inner = xasprintf(
+			"{\"schemaVersion\":2,\"manifests\":[{\"mediaType\":\"%s\",\"digest\":\"%s\",\"size\":%zu,"
+			"\"platform\":{\"os\":\"linux\",\"architecture\":\"amd64\"}},"
+			"{\"mediaType\":\"%s\",\"digest\":\"sha256:%064d\",\"size\":5,"
+			"\"platform\":{\"os\":\"linux\",\"architecture\":\"arm64\"}}]}",
+			type, digest, strlen(manifest), type, 0);
 
 		free(manifest);
 		manifest = inner;
@@ -244,8 +254,8 @@ FX_UNUSED static void fx_layout(struct fx_image *image)
 		fx_blob(image->dir, manifest, strlen(manifest), digest);
 	}
 	index = xasprintf("{\"schemaVersion\":2,\"manifests\":[{\"mediaType\":\"%s\",\"digest\":\"%s\",\"size\":%zu,"
-			  "\"annotations\":{\"org.opencontainers.image.ref.name\":\"%s\"}}]}", type, digest, strlen(manifest),
-			  image->tag ? image->tag : "t");
+			  "\"annotations\":{\"org.opencontainers.image.ref.name\":\"%s\"}}]}",
+			  type, digest, strlen(manifest), image->tag ? image->tag : "t");
 	fx_put(image->dir, "index.json", index, strlen(index));
 	fx_put(image->dir, "oci-layout", layout, strlen(layout));
 }

@@ -18,7 +18,8 @@ Suite *test_suite(void);
 #define B64 "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
 #define MANIFEST_TYPE "application/vnd.oci.image.manifest.v1+json"
 #define LAYER_TYPE "application/vnd.oci.image.layer.v1.tar+gzip"
-#define CONFIG_DESC "{\"mediaType\":\"application/vnd.oci.image.config.v1+json\",\"digest\":\"sha256:" A64 "\",\"size\":10}"
+#define CONFIG_DESC \
+	"{\"mediaType\":\"application/vnd.oci.image.config.v1+json\",\"digest\":\"sha256:" A64 "\",\"size\":10}"
 #define LAYER_DESC(type) "{\"mediaType\":\"" type "\",\"digest\":\"sha256:" B64 "\",\"size\":20}"
 #define MANIFEST(layers) "{\"schemaVersion\":2,\"config\":" CONFIG_DESC ",\"layers\":[" layers "]}"
 #define ENTRY(hex, more) "{\"mediaType\":\"" MANIFEST_TYPE "\",\"digest\":\"sha256:" hex "\",\"size\":7" more "}"
@@ -37,7 +38,7 @@ static const struct {
 	const char *text;
 	int code;
 	enum image_transport transport;
-	const char *path, *tag, *name;	/* with code: words of the message in name */
+	const char *path, *tag, *name; /* with code: words of the message in name */
 } references[] = {
 	{ "oci:/a/b", 0, IMAGE_OCI, "/a/b", NULL, "oci:/a/b" },
 	{ "oci:/a//b/./:tag", 0, IMAGE_OCI, "/a/b", "tag", "oci:/a/b:tag" },
@@ -83,8 +84,12 @@ START_TEST(digests)
 	ck_assert_int_eq(oci_digest_check("sha512:" A64 B64, &e), 0);
 	ck_assert_int_eq(oci_digest_check("md5:abcd", &e), -ENOTSUP);
 	ck_assert_int_eq(oci_digest_check("sha256:" A64 "a", &e), -EINVAL);
-	ck_assert_int_eq(oci_digest_check("sha256:../../../../../../../../../../../../../../../../../../../../../etc", &e), -EINVAL);
-	ck_assert_int_eq(oci_digest_check("sha256:AAAAaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", &e), -EINVAL);
+	ck_assert_int_eq(
+		oci_digest_check("sha256:../../../../../../../../../../../../../../../../../../../../../etc", &e),
+		-EINVAL);
+	ck_assert_int_eq(
+		oci_digest_check("sha256:AAAAaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", &e),
+		-EINVAL);
 	ck_assert_int_eq(oci_digest_check("", &e), -EINVAL);
 }
 END_TEST
@@ -92,7 +97,7 @@ END_TEST
 static const struct {
 	const char *json, *tag;
 	int code;
-	const char *want;	/* the digest's first digit, or words */
+	const char *want; /* the digest's first digit, or words */
 } by_tag[] = {
 	{ INDEX(ENTRY(A64, "")), NULL, 0, "a" },
 	{ INDEX(TAGGED(A64, "one") "," TAGGED(B64, "two")), "two", 0, "b" },
@@ -110,7 +115,8 @@ static const struct {
 	{ "{\"schemaVersion\":2,\"manifests\":[{\"digest\":\"sha256:" A64 "\"}]}", NULL, EINVAL, "no size" },
 	{ "{\"schemaVersion\":2,\"manifests\":[{\"digest\":\"sha256:" A64 "\",\"size\":-1}]}", NULL, ERANGE, "size" },
 	{ "{\"schemaVersion\":2,\"manifests\":[{\"size\":1}]}", NULL, EINVAL, "no digest" },
-	{ "{\"schemaVersion\":2,\"manifests\":[{\"digest\":\"blake3:00\",\"size\":1}]}", NULL, ENOTSUP, "unknown algorithm" },
+	{ "{\"schemaVersion\":2,\"manifests\":[{\"digest\":\"blake3:00\",\"size\":1}]}", NULL, ENOTSUP,
+	  "unknown algorithm" },
 	{ "{\"schemaVersion\":2,", NULL, EINVAL, "JSON" },
 };
 
@@ -184,8 +190,9 @@ END_TEST
 
 START_TEST(docker_manifest)
 {
-	static const char json[] = "[{\"Config\":\"a.json\",\"RepoTags\":[\"busybox:latest\",\"h:5000/b\"],\"Layers\":[\"x/layer.tar\"]},"
-				   "{\"Config\":\"b.json\",\"RepoTags\":null,\"Layers\":[\"y/layer.tar\"]}]";
+	static const char json[] =
+		"[{\"Config\":\"a.json\",\"RepoTags\":[\"busybox:latest\",\"h:5000/b\"],\"Layers\":[\"x/layer.tar\"]},"
+		"{\"Config\":\"b.json\",\"RepoTags\":null,\"Layers\":[\"y/layer.tar\"]}]";
 	static const char bare[] = "[{\"Config\":\"a.json\",\"RepoTags\":[],\"Layers\":[]}]";
 	const struct docker_image *found;
 	struct docker_manifest m;
@@ -205,7 +212,8 @@ END_TEST
 START_TEST(config_full)
 {
 	static const char json[] =
-		"{\"architecture\":\"amd64\",\"os\":\"linux\",\"created\":\"2023-11-14T22:13:20.123456789Z\",\"config\":{"
+		"{\"architecture\":\"amd64\",\"os\":\"linux\",\"created\":\"2023-11-14T22:13:20.123456789Z\","
+		"\"config\":{"
 		"\"Env\":[\"A=1\",\"B=\"],\"Entrypoint\":[\"/init\"],\"Cmd\":[\"a\",\"\"],\"User\":\"web:users\","
 		"\"WorkingDir\":\"srv\",\"StopSignal\":\"SIGINT\",\"ExposedPorts\":{\"80/tcp\":{},\"53/udp\":{}},"
 		"\"Volumes\":{\"/data\":{}},\"Labels\":{\"k\":\"v\",\"n\":null}},"
@@ -233,7 +241,8 @@ END_TEST
 
 START_TEST(config_bare)
 {
-	static const char json[] = "{\"architecture\":\"arm64\",\"os\":\"linux\",\"created\":\"2001-02-28T23:59:59-01:00\",\"rootfs\":{}}";
+	static const char json[] =
+		"{\"architecture\":\"arm64\",\"os\":\"linux\",\"created\":\"2001-02-28T23:59:59-01:00\",\"rootfs\":{}}";
 	struct image_config c;
 
 	ck_assert_int_eq(image_config_parse(json, strlen(json), &c, &e), 0);

@@ -114,7 +114,9 @@ static struct fx_image make_layout(void)
 START_TEST(oci_folder)
 {
 	struct fx_image made = {
-		.dir = dir, .filter = "zstd", .nested_index = true,
+		.dir = dir,
+		.filter = "zstd",
+		.nested_index = true,
 		.layers = { HELLO, LAYER({ 'f', "etc/.wh.hello", "" }, { 'f', "etc/second", "two" }) },
 		.run_config = "{\"Env\":[\"X=1\"],\"Entrypoint\":[\"/bin/sh\"]}",
 	};
@@ -242,13 +244,14 @@ START_TEST(docker_archive)
 	free(name);
 	digest_buffer("sha256:", layer.data, layer.len, diff_id);
 	free(layer.data);
-	config = xasprintf("{\"architecture\":\"amd64\",\"os\":\"linux\",\"rootfs\":{\"diff_ids\":[\"%s\",\"%s\"]}}", diff_id,
-			   diff_id);
+	config = xasprintf("{\"architecture\":\"amd64\",\"os\":\"linux\",\"rootfs\":{\"diff_ids\":[\"%s\",\"%s\"]}}",
+			   diff_id, diff_id);
 	digest_buffer("sha256:", config, strlen(config), id);
 	name = xasprintf("%s.json", id + 7);
 	fx_put(d, name, config, strlen(config));
-	manifest = xasprintf("[{\"Config\":\"%s\",\"RepoTags\":[\"app:latest\"],\"Layers\":[\"one/layer.tar\",\"two/layer.tar\"]}]",
-			     name);
+	manifest = xasprintf(
+		"[{\"Config\":\"%s\",\"RepoTags\":[\"app:latest\"],\"Layers\":[\"one/layer.tar\",\"two/layer.tar\"]}]",
+		name);
 	fx_put(d, "manifest.json", manifest, strlen(manifest));
 	run(d, "tar cf ../d.tar one two *.json");
 	image = get(archive_ref);
@@ -262,7 +265,8 @@ START_TEST(docker_archive)
 	run(d, "tar cf ../d.tar one two *.json");
 	assert_no(EBADMSG, archive_ref, "its digest is");
 	/* Names that lead out of the archive. */
-	run(d, "echo '[{\"Config\":\"../../../../etc/passwd\",\"Layers\":[\"one/layer.tar\"]}]' >manifest.json; tar cf ../d.tar one two *.json");
+	run(d, "echo '[{\"Config\":\"../../../../etc/passwd\",\"Layers\":[\"one/layer.tar\"]}]' >manifest.json; tar cf "
+	       "../d.tar one two *.json");
 	assert_no(EXDEV, archive_ref, "etc/passwd");
 	run(d, "rm manifest.json; tar cf ../d.tar one two *.json");
 	assert_no(ENOENT, archive_ref, "manifest.json");
@@ -280,8 +284,11 @@ static const struct {
 	{ { .layer_size = 1 << 30 }, EBADMSG, "only" },
 	{ { .no_layer_blob = true }, ENOENT, "is missing" },
 	{ { .layer_digest = "sha1:0000000000000000000000000000000000000000" }, ENOTSUP, "unknown algorithm" },
-	{ { .layer_digest = "sha256:0000000000000000000000000000000000000000000000000000000000000000" }, ENOENT, "missing" },
-	{ { .diff_id = "sha256:0000000000000000000000000000000000000000000000000000000000000000" }, EBADMSG,
+	{ { .layer_digest = "sha256:0000000000000000000000000000000000000000000000000000000000000000" },
+	  ENOENT,
+	  "missing" },
+	{ { .diff_id = "sha256:0000000000000000000000000000000000000000000000000000000000000000" },
+	  EBADMSG,
 	  "unpacked, its digest is" },
 	{ { .no_layers = true }, EINVAL, "no layers" },
 	{ { .layer_type = "application/x-unheard-of" }, ENOTSUP, "application/x-unheard-of: unknown" },
@@ -431,10 +438,10 @@ START_TEST(full_disk)
 		text[i] = (char)('a' + (i * i + i / 7) % 26);
 	image.layers[0] = LAYER({ 'f', "a", text });
 	fx_layout(&image);
-	assert_no(ENOSPC, ref, root);	/* while it's copied or unpacked */
+	assert_no(ENOSPC, ref, root); /* while it's copied or unpacked */
 	ck_assert_uint_eq(count("blobs/sha256") + count("rootfs") + count("tmp"), 0);
 	ck_assert_int_eq(mount(NULL, root, NULL, MS_REMOUNT, "size=2560k"), 0);
-	assert_no(ENOSPC, ref, root);	/* while mkfs.erofs writes */
+	assert_no(ENOSPC, ref, root); /* while mkfs.erofs writes */
 	ck_assert_uint_eq(count("blobs/sha256") + count("rootfs") + count("tmp"), 0);
 	ck_assert_int_eq(mount(NULL, root, NULL, MS_REMOUNT, "size=16m"), 0);
 	image_free(get(ref));
@@ -589,8 +596,21 @@ END_TEST
 Suite *test_suite(void)
 {
 	const TTest *const tests[] = {
-		oci_folder, same_image_same_bytes, tag_moves, oci_archive, docker_archive, not_there, at_once, killed, full_disk,
-		listed_and_removed, use_outlives_its_starter, shared_blobs, litter_is_swept, damaged_store, not_root,
+		oci_folder,
+		same_image_same_bytes,
+		tag_moves,
+		oci_archive,
+		docker_archive,
+		not_there,
+		at_once,
+		killed,
+		full_disk,
+		listed_and_removed,
+		use_outlives_its_starter,
+		shared_blobs,
+		litter_is_swept,
+		damaged_store,
+		not_root,
 	};
 	Suite *s = suite_create("image_get");
 	TCase *tc = tcase_create("get");

@@ -63,14 +63,16 @@ static int unpack_with(const struct fx_entry *entries, const char *filter)
 
 #define LAYER(...) ((const struct fx_entry[]){ __VA_ARGS__, { 0 } })
 #define unpack(...) unpack_with(LAYER(__VA_ARGS__), NULL)
-#define assert_unpacked(...) do { \
-	int r_ = unpack(__VA_ARGS__); \
-	ck_assert_msg(r_ == 0, "%s", e.msg); \
-} while (0)
-#define assert_refused(code, words, ...) do { \
-	ck_assert_int_eq(unpack(__VA_ARGS__), -(code)); \
-	ck_assert_msg(strstr(e.msg, words) != NULL, "'%s' is not in: %s", words, e.msg); \
-} while (0)
+#define assert_unpacked(...)                         \
+	do {                                         \
+		int r_ = unpack(__VA_ARGS__);        \
+		ck_assert_msg(r_ == 0, "%s", e.msg); \
+	} while (0)
+#define assert_refused(code, words, ...)                                                         \
+	do {                                                                                     \
+		ck_assert_int_eq(unpack(__VA_ARGS__), -(code));                                  \
+		ck_assert_msg(strstr(e.msg, words) != NULL, "'%s' is not in: %s", words, e.msg); \
+	} while (0)
 
 static struct stat stat_of(const char *path)
 {
@@ -98,11 +100,12 @@ START_TEST(kinds)
 	struct stat st;
 	char target[32] = "";
 
-	umask(077);	/* has no say in modes */
+	umask(077); /* has no say in modes */
 	assert_unpacked({ 'd', "etc/", .mode = 0751, .uid = 5, .gid = 70000, .mtime = 1000 },
 			{ 'f', "etc/passwd", "root:x:0:0\n", .mode = 04755, .uid = 1, .gid = 2, .mtime = 2000 },
-			{ 'l', "etc/link", "../../nowhere", .uid = 3, .mtime = 3000 }, { 'h', "etc/hard", "etc/passwd" },
-			{ 'c', "dev/null", .mode = 0666 }, { 'p', "run/pipe", .mode = 0600 }, { 'f', "empty", "" });
+			{ 'l', "etc/link", "../../nowhere", .uid = 3, .mtime = 3000 },
+			{ 'h', "etc/hard", "etc/passwd" }, { 'c', "dev/null", .mode = 0666 },
+			{ 'p', "run/pipe", .mode = 0600 }, { 'f', "empty", "" });
 	ck_assert_int_eq(tree_finish(tree, &e), 0);
 	st = stat_of("etc");
 	ck_assert_uint_eq(st.st_mode, S_IFDIR | 0751);
@@ -202,7 +205,11 @@ START_TEST(names_refused)
 		memcpy(deep + 2 * i, "d/", 2);
 	assert_refused(EINVAL, "'../up'", { 'f', "../up", "x" });
 	assert_refused(EINVAL, "'a/../../up'", { 'f', "a/../../up", "x" });
-	assert_refused(EINVAL, "'/../'", { 'd', "/..", });
+	assert_refused(EINVAL, "'/../'",
+		       {
+			       'd',
+			       "/..",
+		       });
 	assert_refused(ENAMETOOLONG, "255", { 'f', longer, "x" });
 	assert_refused(ENAMETOOLONG, "folders deep", { 'd', deep });
 	assert_refused(EINVAL, "root is no folder", { 'f', ".", "x" });
@@ -218,8 +225,8 @@ START_TEST(symlinks)
 
 	ck_assert_int_eq(mkdir(outside, 0755), 0);
 	assert_unpacked({ 'd', "run" }, { 'd', "var" }, { 'l', "var/run", "/run" }, { 'f', "var/run/pid", "1" },
-			{ 'd', "usr/lib" }, { 'l', "lib", "usr/lib" }, { 'f', "lib/libc", "2" }, { 'l', "usr/up", "../run" },
-			{ 'f', "usr/up/new/deep", "3" });
+			{ 'd', "usr/lib" }, { 'l', "lib", "usr/lib" }, { 'f', "lib/libc", "2" },
+			{ 'l', "usr/up", "../run" }, { 'f', "usr/up/new/deep", "3" });
 	ck_assert(S_ISREG(stat_of("run/pid").st_mode));
 	ck_assert(S_ISREG(stat_of("usr/lib/libc").st_mode));
 	ck_assert(S_ISLNK(stat_of("lib").st_mode));
@@ -227,7 +234,8 @@ START_TEST(symlinks)
 	assert_refused(ELOOP, "leads out of the image", { 'l', "up", "../outside" }, { 'f', "up/x", "x" });
 	assert_refused(ELOOP, "leads out of the image", { 'l', "usr/up2", "../../outside" }, { 'd', "usr/up2/x/" });
 	assert_refused(ENOENT, "isn't there", { 'l', "abs", outside }, { 'f', "abs/x", "x" });
-	assert_refused(ELOOP, "40 symlinks", { 'l', "loop", "loop2" }, { 'l', "loop2", "loop" }, { 'f', "loop/x", "x" });
+	assert_refused(ELOOP, "40 symlinks", { 'l', "loop", "loop2" }, { 'l', "loop2", "loop" },
+		       { 'f', "loop/x", "x" });
 	assert_refused(ENOTDIR, "no folder", { 'f', "file", "x" }, { 'f', "file/x", "x" });
 	ck_assert_int_eq(rmdir(outside), 0);
 }
@@ -238,8 +246,8 @@ START_TEST(hard_links)
 	_cleanup_free_ char *secret = xasprintf("%s/secret", top);
 
 	fx_put(top, "secret", "s", 1);
-	assert_unpacked({ 'f', "a", "1" }, { 'h', "b", "/a" }, { 'h', "c", "./b" }, { 'h', "a", "a" }, { 'l', "s", "/etc" },
-			{ 'h', "s2", "s" });
+	assert_unpacked({ 'f', "a", "1" }, { 'h', "b", "/a" }, { 'h', "c", "./b" }, { 'h', "a", "a" },
+			{ 'l', "s", "/etc" }, { 'h', "s2", "s" });
 	ck_assert_uint_eq(stat_of("a").st_nlink, 3);
 	ck_assert(S_ISLNK(stat_of("s2").st_mode));
 	assert_refused(EINVAL, "'../secret'", { 'h', "x", "../secret" });
@@ -253,10 +261,10 @@ END_TEST
 
 START_TEST(duplicates)
 {
-	assert_unpacked({ 'f', "f", "first" }, { 'f', "f", "last" }, { 'f', "d/inner", "x" }, { 'f', "d", "now a file" },
-			{ 'f', "e", "x" }, { 'd', "e" }, { 'f', "e/inner", "y" }, { 'd', "target" }, { 'l', "s", "target" },
-			{ 'd', "s" }, { 'f', "s/f", "z" }, { 'd', "kept" }, { 'f', "kept/f", "k" },
-			{ 'd', "kept", .mode = 0700 });
+	assert_unpacked({ 'f', "f", "first" }, { 'f', "f", "last" }, { 'f', "d/inner", "x" },
+			{ 'f', "d", "now a file" }, { 'f', "e", "x" }, { 'd', "e" }, { 'f', "e/inner", "y" },
+			{ 'd', "target" }, { 'l', "s", "target" }, { 'd', "s" }, { 'f', "s/f", "z" }, { 'd', "kept" },
+			{ 'f', "kept/f", "k" }, { 'd', "kept", .mode = 0700 });
 	assert_text("f", "last");
 	assert_text("d", "now a file");
 	assert_text("e/inner", "y");
@@ -272,8 +280,9 @@ END_TEST
 
 START_TEST(whiteouts)
 {
-	assert_unpacked({ 'f', "etc/a", "a" }, { 'f', "etc/b", "b" }, { 'f', "opt/x/y/z", "z" }, { 'f', "opt/keep", "k" },
-			{ 'f', "srv/1", "1" }, { 'f', "srv/sub/2", "2" }, { 'f', "gone/f", "f" });
+	assert_unpacked({ 'f', "etc/a", "a" }, { 'f', "etc/b", "b" }, { 'f', "opt/x/y/z", "z" },
+			{ 'f', "opt/keep", "k" }, { 'f', "srv/1", "1" }, { 'f', "srv/sub/2", "2" },
+			{ 'f', "gone/f", "f" });
 	assert_unpacked({ 'f', "etc/.wh.a", "" }, { 'f', ".wh.gone", "" }, { 'f', "etc/.wh.never", "" },
 			{ 'f', "no/such/.wh.x", "" }, { 'f', "srv/3", "3" }, { 'f', "srv/sub/4", "4" },
 			{ 'f', "srv/.wh..wh..opq", "" }, { 'f', "srv/5", "5" }, { 'f', "etc/.wh..wh.plnk", "" },
@@ -281,7 +290,7 @@ START_TEST(whiteouts)
 	ck_assert(!there("etc/a") && there("etc/b") && !there("gone") && !there("no"));
 	ck_assert(!there("srv/1") && !there("srv/sub/2"));
 	ck_assert(there("srv/3") && there("srv/sub/4") && there("srv/5"));
-	ck_assert(there("etc/new"));	/* a whiteout is for the layers below its own */
+	ck_assert(there("etc/new")); /* a whiteout is for the layers below its own */
 	ck_assert(!there("etc/.wh.a") && !there("etc/.wh..wh.plnk") && !there("srv/.wh..wh..opq"));
 	assert_unpacked({ 'f', "opt/.wh.x", "" }, { 'f', "opt/x/w", "w" });
 	ck_assert(!there("opt/x/y") && there("opt/x/w") && there("opt/keep"));
@@ -341,10 +350,11 @@ START_TEST(damaged)
 
 	ck_assert_int_eq(unpack_bytes(b.data, b.len - 12, NULL), -EBADMSG);
 	ck_assert_int_eq(unpack_bytes(plain.data, 700, NULL), -EBADMSG);
-	ck_assert_int_eq(unpack_bytes("this is no archive, though it is longer than nothing at all", 50, NULL), -EBADMSG);
+	ck_assert_int_eq(unpack_bytes("this is no archive, though it is longer than nothing at all", 50, NULL),
+			 -EBADMSG);
 	digest_buffer("sha256:", plain.data, plain.len, diff_id);
 	ck_assert_int_eq(unpack_bytes(plain.data, plain.len, diff_id), 0);
-	plain.data[plain.len - 1] = 'x';	/* behind the end mark, but counted */
+	plain.data[plain.len - 1] = 'x'; /* behind the end mark, but counted */
 	ck_assert_int_eq(unpack_bytes(plain.data, plain.len, diff_id), -EBADMSG);
 	ck_assert_ptr_nonnull(strstr(e.msg, diff_id));
 	free(b.data);
@@ -356,7 +366,8 @@ END_TEST
 START_TEST(plain_mode)
 {
 	struct fx_bytes b = fx_tar(LAYER({ 'f', "blobs/.wh.x", "w", .uid = 5, .mode = 04777 }, { 'c', "dev" },
-					 { 'l', "l", "blobs/.wh.x" }), NULL);
+					 { 'l', "l", "blobs/.wh.x" }),
+				   NULL);
 	struct layer l = { .name = "a.tar", .packed_bytes = b.len, .plain = true };
 
 	l.fd = memfd_create("layer", MFD_CLOEXEC);
@@ -374,8 +385,8 @@ END_TEST
 Suite *test_suite(void)
 {
 	const TTest *const tests[] = {
-		kinds, filters, attributes, sparse, names, names_refused, symlinks, hard_links, duplicates, whiteouts,
-		folder_times, limits, damaged, plain_mode,
+		kinds,	    filters,	attributes, sparse,	  names,  names_refused, symlinks,
+		hard_links, duplicates, whiteouts,  folder_times, limits, damaged,	 plain_mode,
 	};
 	Suite *s = suite_create("image_unpack");
 	TCase *tc = tcase_create("unpack");

@@ -13,7 +13,7 @@
 #include "base/util.h"
 #include "image/manifest.h"
 
-#define STRING_MAX (1u << 20)	/* of one value; more than execve(2) takes */
+#define STRING_MAX (1u << 20) /* of one value; more than execve(2) takes */
 
 /* Days from 1970-01-01 to a day of the Gregorian calendar; years are counted from March, so that leap days come last. */
 static int64_t days_from_date(int64_t year, int month, int day)
@@ -45,7 +45,8 @@ static int64_t parse_time(const char *s)
 static int check_string(const struct json_node *n, const char *key, const char *value, struct err *e)
 {
 	if (value && strlen(value) > STRING_MAX)
-		return json_fail(n, e, E2BIG, "%s: a value of %zu bytes, %u is the limit", key, strlen(value), STRING_MAX);
+		return json_fail(n, e, E2BIG, "%s: a value of %zu bytes, %u is the limit", key, strlen(value),
+				 STRING_MAX);
 	return 0;
 }
 
@@ -75,7 +76,8 @@ static int get_set(const struct json_node *n, const char *key, char ***list, str
 		return json_fail(&set, e, E2BIG, "more than %u entries", IMAGE_STRINGS_MAX);
 	*list = xcalloc(present ? (size_t)json_object_object_length(set.value) + 1 : 1, sizeof(**list));
 	if (present) {
-		json_object_object_foreach(set.value, name, value) {
+		json_object_object_foreach(set.value, name, value)
+		{
 			(void)value;
 			(*list)[count++] = xstrdup(name);
 		}
@@ -94,7 +96,8 @@ static int get_labels(const struct json_node *n, struct image_config *c, struct 
 	if (json_object_object_length(labels.value) > (int)IMAGE_STRINGS_MAX)
 		return json_fail(&labels, e, E2BIG, "more than %u labels", IMAGE_STRINGS_MAX);
 	c->labels = xcalloc((size_t)json_object_object_length(labels.value) + 1, sizeof(*c->labels));
-	json_object_object_foreach(labels.value, name, value) {
+	json_object_object_foreach(labels.value, name, value)
+	{
 		struct json_node label = { .value = value, .parent = &labels, .key = name };
 		const char *text = "";
 

@@ -11,9 +11,9 @@
 
 #include "base/err.h"
 
-#define IMAGE_CONFIG_MAX (8u << 20)	/* bytes of JSON; image-spec wants readers to take 4 MiB */
-#define IMAGE_LAYERS_MAX 512u		/* docker stops at 127 */
-#define IMAGE_STRINGS_MAX 16384u	/* entries in one list */
+#define IMAGE_CONFIG_MAX (8u << 20) /* bytes of JSON; image-spec wants readers to take 4 MiB */
+#define IMAGE_LAYERS_MAX 512u	    /* docker stops at 127 */
+#define IMAGE_STRINGS_MAX 16384u    /* entries in one list */
 
 struct image_label {
 	char *key, *value;
@@ -21,21 +21,21 @@ struct image_label {
 
 /* Lists are NULL-terminated and never NULL themselves; strings are NULL where the image says nothing, unless noted. */
 struct image_config {
-	char *architecture, *os;	/* GOARCH and GOOS: "amd64", "linux"; never NULL */
+	char *architecture, *os; /* GOARCH and GOOS: "amd64", "linux"; never NULL */
 	char *variant;
-	char *created;			/* RFC 3339, as it stands there */
-	int64_t created_s;		/* the same in seconds since 1970; 0: not known */
-	char **env;			/* "NAME=VALUE" */
+	char *created;	   /* RFC 3339, as it stands there */
+	int64_t created_s; /* the same in seconds since 1970; 0: not known */
+	char **env;	   /* "NAME=VALUE" */
 	char **entrypoint;
 	char **cmd;
-	char *user;			/* "user", "uid", "user:group", "uid:gid" …; names are looked up in the rootfs */
-	char *working_dir;		/* absolute */
-	char *stop_signal;		/* "SIGTERM", "TERM" or "15" */
-	char **exposed_ports;		/* "80/tcp" */
-	char **volumes;			/* absolute paths */
+	char *user;	      /* "user", "uid", "user:group", "uid:gid" …; names are looked up in the rootfs */
+	char *working_dir;    /* absolute */
+	char *stop_signal;    /* "SIGTERM", "TERM" or "15" */
+	char **exposed_ports; /* "80/tcp" */
+	char **volumes;	      /* absolute paths */
 	struct image_label *labels;
 	size_t labels_n;
-	char **diff_ids;		/* "sha256:…" of each uncompressed layer, lowest first */
+	char **diff_ids; /* "sha256:…" of each uncompressed layer, lowest first */
 	size_t diff_ids_n;
 };
 

@@ -17,7 +17,7 @@
 #include "image/spawn.h"
 #include "image/store.h"
 
-#define TRIES_MAX 3	/* an image may be removed between its import and its use, but hardly thrice */
+#define TRIES_MAX 3 /* an image may be removed between its import and its use, but hardly thrice */
 
 /* Does the layout's index still give the tag to the manifest we know? Anything odd: no, and the import will say why. */
 static bool layout_unchanged(const struct image_reference *ref, const struct store_name *rec)
@@ -141,7 +141,8 @@ static int get_stored(struct image_store *s, const char *text, const struct imag
 	if (r != -ENOENT)
 		return r;
 	if (!name)
-		return err_set(e, ENOENT, "image %s is damaged; remove it (microvm rmi %.19s) and import it anew", id, id);
+		return err_set(e, ENOENT, "image %s is damaged; remove it (microvm rmi %.19s) and import it anew", id,
+			       id);
 	r = image_spawn_import(s, name, options, e);
 	if (!r)
 		r = store_lookup(s, name, id, &again, e);

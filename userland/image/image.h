@@ -22,7 +22,7 @@
 #include "image/config.h"
 #include "image/reference.h"
 
-#define IMAGE_ID_MAX 80u		/* "sha256:" and 64 hex digits, with room for the NUL */
+#define IMAGE_ID_MAX 80u /* "sha256:" and 64 hex digits, with room for the NUL */
 #define IMAGE_STORE_DEFAULT "/var/lib/microvm"
 
 struct image_store;
@@ -32,7 +32,7 @@ struct image_store;
  * all owners and device nodes. -EPERM, -ENOSPC, -EROFS …
  */
 int image_store_open(const char *root, struct image_store **store, struct err *e);
-void image_store_close(struct image_store *store);	/* NULL is fine */
+void image_store_close(struct image_store *store); /* NULL is fine */
 
 /*
  * Says how far a cold image_get is: what is "copy", "unpack" or "build" with the layer's digest or the like behind it;
@@ -41,14 +41,14 @@ void image_store_close(struct image_store *store);	/* NULL is fine */
 typedef void image_progress_fn(void *opaque, const char *what, uint64_t done_bytes, uint64_t total_bytes);
 
 struct image_get_options {
-	image_progress_fn *progress;	/* NULL: quiet */
+	image_progress_fn *progress; /* NULL: quiet */
 	void *opaque;
-	const char *importer;		/* path of microvm-import; NULL: beside this program, or in ../libexec/microvm */
+	const char *importer; /* path of microvm-import; NULL: beside this program, or in ../libexec/microvm */
 };
 
 struct image {
-	char id[IMAGE_ID_MAX];		/* "sha256:…", the digest of its configuration, as docker has it */
-	char *name;			/* canonical name it was found by; NULL when it was found by id and has none */
+	char id[IMAGE_ID_MAX]; /* "sha256:…", the digest of its configuration, as docker has it */
+	char *name;	       /* canonical name it was found by; NULL when it was found by id and has none */
 	char *rootfs_path;
 	/*
 	 * The EROFS image, read-only, with a shared flock(2): as long as this open file description lives in any process
@@ -56,7 +56,7 @@ struct image {
 	 */
 	int rootfs_fd;
 	uint64_t rootfs_bytes;
-	uint64_t size_bytes;		/* of its blobs: what a registry would transfer */
+	uint64_t size_bytes; /* of its blobs: what a registry would transfer */
 	struct image_config config;
 };
 
@@ -68,18 +68,18 @@ struct image {
  * -ENOENT: no such image, file or tag (the message says what there is), -EBADMSG: a digest, length or format is wrong,
  * -ENOTSUP: known but not for us (architecture, encryption, registries), -E2BIG: over a limit (limits.h), -ENOSPC.
  */
-int image_get(struct image_store *store, const char *ref, const struct image_get_options *options,
-	      struct image **image, struct err *e);
-void image_free(struct image *image);			/* closes rootfs_fd unless it was taken (take_fd); NULL is fine */
+int image_get(struct image_store *store, const char *ref, const struct image_get_options *options, struct image **image,
+	      struct err *e);
+void image_free(struct image *image); /* closes rootfs_fd unless it was taken (take_fd); NULL is fine */
 
 struct image_info {
 	char id[IMAGE_ID_MAX];
-	char *repository;		/* the name up to its tag; NULL: the image has no name (any more) */
-	char *tag;			/* NULL: none */
-	int64_t created_s;		/* 0: the image doesn't say */
-	uint64_t size_bytes;		/* blobs */
-	uint64_t disk_bytes;		/* what its rootfs takes on disk */
-	bool in_use;			/* a sandbox has it */
+	char *repository;    /* the name up to its tag; NULL: the image has no name (any more) */
+	char *tag;	     /* NULL: none */
+	int64_t created_s;   /* 0: the image doesn't say */
+	uint64_t size_bytes; /* blobs */
+	uint64_t disk_bytes; /* what its rootfs takes on disk */
+	bool in_use;	     /* a sandbox has it */
 };
 
 /* One entry per name, and one for each image without a name; newest first. Free with image_list_free. */
@@ -87,8 +87,8 @@ int image_list(struct image_store *store, struct image_info **list, size_t *n, s
 void image_list_free(struct image_info *list, size_t n);
 
 struct image_removed {
-	char **untagged;		/* names, NULL-terminated */
-	char **deleted;			/* ids, NULL-terminated */
+	char **untagged; /* names, NULL-terminated */
+	char **deleted;	 /* ids, NULL-terminated */
 };
 
 /*

@@ -124,7 +124,9 @@ int image_disk_usage(struct image_store *s, struct image_usage *usage, struct er
 		const char *folder;
 		uint64_t *bytes;
 	} parts[] = {
-		{ "blobs", &usage->blob_bytes }, { "rootfs", &usage->rootfs_bytes }, { "tmp", &usage->tmp_bytes },
+		{ "blobs", &usage->blob_bytes },
+		{ "rootfs", &usage->rootfs_bytes },
+		{ "tmp", &usage->tmp_bytes },
 	};
 	struct store_image *images = NULL;
 	struct store_name *names = NULL;

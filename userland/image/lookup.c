@@ -18,10 +18,12 @@ static bool tag_matches(const char *have, const char *want)
 
 static int several(const char *text, const char *a, const char *b, struct err *e)
 {
-	return err_set(e, EINVAL, "image '%.256s' could be %.256s or %.256s; give its whole name or more of its id", text, a, b);
+	return err_set(e, EINVAL, "image '%.256s' could be %.256s or %.256s; give its whole name or more of its id",
+		       text, a, b);
 }
 
-static int by_tag(const struct store_name *names, size_t n, const char *text, const struct store_name **found, struct err *e)
+static int by_tag(const struct store_name *names, size_t n, const char *text, const struct store_name **found,
+		  struct err *e)
 {
 	size_t i;
 
@@ -62,10 +64,15 @@ static int by_id(struct image_store *s, const char *text, char id[IMAGE_ID_MAX],
 static int not_found(const char *text, const struct store_name *names, size_t n, struct err *e)
 {
 	if (n)
-		return err_set(e, ENOENT, "no image '%.256s' in the store; `microvm images` shows what there is. Registries aren't supported yet: "
-			       "make a local copy (skopeo copy docker://%.128s oci:DIR:TAG) and name that, oci:DIR:TAG", text, text);
-	return err_set(e, ENOENT, "no image '%.256s': the store is empty. Registries aren't supported yet: "
-		       "make a local copy (skopeo copy docker://%.128s oci:DIR:TAG) and name that, oci:DIR:TAG", text, text);
+		return err_set(e, ENOENT,
+			       "no image '%.256s' in the store; `microvm images` shows what there is. Registries "
+			       "aren't supported yet: "
+			       "make a local copy (skopeo copy docker://%.128s oci:DIR:TAG) and name that, oci:DIR:TAG",
+			       text, text);
+	return err_set(e, ENOENT,
+		       "no image '%.256s': the store is empty. Registries aren't supported yet: "
+		       "make a local copy (skopeo copy docker://%.128s oci:DIR:TAG) and name that, oci:DIR:TAG",
+		       text, text);
 }
 
 int store_lookup(struct image_store *s, const char *text, char id[IMAGE_ID_MAX], char **name, struct err *e)

@@ -11,13 +11,14 @@
 #include "image/config.h"
 #include "image/limits.h"
 
-#define REFUSED_FOREIGN "foreign (non-distributable) layers aren't supported; use a copy of the image with its layers inside"
+#define REFUSED_FOREIGN \
+	"foreign (non-distributable) layers aren't supported; use a copy of the image with its layers inside"
 #define REFUSED_SCHEMA1 "docker's schema 1 is no longer supported; push or save the image anew with a current tool"
 
 static const struct {
 	const char *media_type;
 	enum oci_kind kind;
-	const char *why;	/* OCI_REFUSED */
+	const char *why; /* OCI_REFUSED */
 } media_types[] = {
 	{ "application/vnd.oci.image.index.v1+json", OCI_INDEX, NULL },
 	{ "application/vnd.docker.distribution.manifest.list.v2+json", OCI_INDEX, NULL },
@@ -83,7 +84,8 @@ int oci_digest_check(const char *digest, struct err *e)
 	else if (str_starts(digest, "sha512:"))
 		want = 128;
 	else if (strchr(digest, ':'))
-		return err_set(e, ENOTSUP, "digest '%.160s': unknown algorithm; sha256 and sha512 are supported", digest);
+		return err_set(e, ENOTSUP, "digest '%.160s': unknown algorithm; sha256 and sha512 are supported",
+			       digest);
 	else
 		return err_set(e, EINVAL, "digest '%.160s': not of the form sha256:HEX", digest);
 	n = strspn(digest + 7, "0123456789abcdef");
@@ -135,7 +137,7 @@ static int parse_descriptor(const struct json_node *n, struct oci_descriptor *d,
 	if (!r)
 		r = json_get_string(n, "digest", &d->digest, e);
 	if (!r && !d->digest)
-		r = json_fail(n, e, EINVAL, "no digest");
+		return json_fail(n, e, EINVAL, "no digest");
 	if (!r && oci_digest_check(d->digest, &why))
 		r = json_fail(n, e, why.code, "%s", why.msg);
 	if (!r)
@@ -230,7 +232,8 @@ static int check_manifest(const struct oci_manifest *m, struct err *e)
 		return err_set(e, E2BIG, "config: %llu bytes, %u is the limit", (unsigned long long)m->config.size,
 			       IMAGE_CONFIG_MAX);
 	if (!m->n)
-		return err_set(e, EINVAL, "the image has no layers: there is nothing to run; build it with a root file system");
+		return err_set(e, EINVAL,
+			       "the image has no layers: there is nothing to run; build it with a root file system");
 	for (i = 0; i < m->n; i++) {
 		if (oci_kind_of(m->layers[i].media_type) == OCI_LAYER)
 			continue;

@@ -21,7 +21,7 @@ enum oci_kind {
 	OCI_MANIFEST,
 	OCI_CONFIG,
 	OCI_LAYER,
-	OCI_REFUSED,	/* known, but nothing for us: oci_refusal says why */
+	OCI_REFUSED, /* known, but nothing for us: oci_refusal says why */
 };
 
 /* What a media type stands for. */
@@ -33,12 +33,12 @@ int oci_refuse(const char *media_type, const char *wanted, struct err *e);
 int oci_digest_check(const char *digest, struct err *e);
 
 struct oci_descriptor {
-	char *media_type;	/* never NULL; "" when the document has none */
-	char *digest;		/* checked */
+	char *media_type; /* never NULL; "" when the document has none */
+	char *digest;	  /* checked */
 	uint64_t size;
-	char *name;		/* annotation org.opencontainers.image.ref.name; may be NULL */
-	char *full_name;	/* annotation io.containerd.image.name; may be NULL */
-	char *os, *architecture, *variant;	/* platform; NULL where there is none */
+	char *name;			   /* annotation org.opencontainers.image.ref.name; may be NULL */
+	char *full_name;		   /* annotation io.containerd.image.name; may be NULL */
+	char *os, *architecture, *variant; /* platform; NULL where there is none */
 };
 
 struct oci_index {
@@ -62,15 +62,16 @@ void oci_manifest_free(struct oci_manifest *m);
  * The entry with that tag, or without one (NULL) the only one, or the one called latest. Of several with the same tag
  * the one for this host. -ENOENT: none, and the message lists the tags there are.
  */
-int oci_index_by_tag(const struct oci_index *index, const char *tag, const struct oci_descriptor **found, struct err *e);
+int oci_index_by_tag(const struct oci_index *index, const char *tag, const struct oci_descriptor **found,
+		     struct err *e);
 /* The entry for this host's platform. -ENOTSUP: none, and the message lists the platforms there are. */
 int oci_index_by_platform(const struct oci_index *index, const struct oci_descriptor **found, struct err *e);
 
 /* One image of docker save's manifest.json. */
 struct docker_image {
-	char *config;		/* path in the archive */
-	char **tags;		/* "busybox:latest", NULL-terminated */
-	char **layers;		/* paths in the archive, lowest first */
+	char *config;  /* path in the archive */
+	char **tags;   /* "busybox:latest", NULL-terminated */
+	char **layers; /* paths in the archive, lowest first */
 	size_t tags_n, layers_n;
 };
 

@@ -15,7 +15,7 @@
 #include "image/manifest.h"
 #include "image/store.h"
 
-#define NAME_FILE_MAX 200u	/* longer ones end in a hash */
+#define NAME_FILE_MAX 200u /* longer ones end in a hash */
 
 void store_stamp_of(const struct stat *st, struct store_stamp *stamp)
 {
@@ -86,7 +86,7 @@ static int name_parse(const struct json_node *doc, struct store_name *rec)
 		const char *key;
 		uint64_t *value;
 	} stamp[] = {
-		{ "dev", &rec->source.dev }, { "ino", &rec->source.ino }, { "size", &rec->source.size },
+		{ "dev", &rec->source.dev },	    { "ino", &rec->source.ino },	{ "size", &rec->source.size },
 		{ "mtime", &rec->source.mtime_ns }, { "ctime", &rec->source.ctime_ns },
 	};
 	size_t i;
@@ -142,7 +142,8 @@ void store_name_free(struct store_name *rec)
 
 static char *print_json(struct json_object *o)
 {
-	char *text = xasprintf("%s\n", json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
+	char *text = xasprintf(
+		"%s\n", json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
 
 	json_object_put(o);
 	return text;
@@ -168,8 +169,8 @@ char *store_name_json(const struct store_name *rec)
 }
 
 /* Calls row for each entry of a folder that isn't hidden. */
-static int each_entry(struct image_store *s, const char *folder, void (*row)(struct image_store *, const char *, void *),
-		      void *opaque, struct err *e)
+static int each_entry(struct image_store *s, const char *folder,
+		      void (*row)(struct image_store *, const char *, void *), void *opaque, struct err *e)
 {
 	int fd = openat(s->fd, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	_cleanup_closedir_ DIR *d = fd < 0 ? NULL : fdopendir(fd);

@@ -57,7 +57,8 @@ static int parse_stored(const char *text, struct image_reference *ref, struct er
 	for (i = 0; i < ARRAY_SIZE(foreign_transports); i++)
 		if (str_starts(text, foreign_transports[i]))
 			return err_set(e, EPROTONOSUPPORT,
-				       "%.256s: '%s' images can't be fetched; make a copy first, with: skopeo copy %.256s oci:DIR:TAG",
+				       "%.256s: '%s' images can't be fetched; make a copy first, with: skopeo copy "
+				       "%.256s oci:DIR:TAG",
 				       text, foreign_transports[i], text);
 	ref->transport = IMAGE_STORED;
 	ref->name = xstrdup(text);

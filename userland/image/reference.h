@@ -8,7 +8,7 @@
 #define IMAGE_NAME_MAX 4096u
 
 enum image_transport {
-	IMAGE_STORED,		/* no transport: a name or an id in the store */
+	IMAGE_STORED, /* no transport: a name or an id in the store */
 	IMAGE_OCI,
 	IMAGE_OCI_ARCHIVE,
 	IMAGE_DOCKER_ARCHIVE,
@@ -16,9 +16,9 @@ enum image_transport {
 };
 
 struct image_transport_row {
-	const char *name;	/* before the colon */
-	const char *syntax;	/* "oci:DIR[:TAG]" */
-	const char *help;	/* one line */
+	const char *name;   /* before the colon */
+	const char *syntax; /* "oci:DIR[:TAG]" */
+	const char *help;   /* one line */
 };
 
 /* Indexed by enum image_transport; help texts are made from it. A registry's client would be one more row. */
@@ -26,9 +26,9 @@ extern const struct image_transport_row image_transports[IMAGE_TRANSPORTS];
 
 struct image_reference {
 	enum image_transport transport;
-	char *path;	/* of the folder or archive, absolute; NULL for IMAGE_STORED */
-	char *tag;	/* NULL: none given */
-	char *name;	/* canonical: "oci:/abs/dir:tag", or as it was given for IMAGE_STORED; never NULL */
+	char *path; /* of the folder or archive, absolute; NULL for IMAGE_STORED */
+	char *tag;  /* NULL: none given */
+	char *name; /* canonical: "oci:/abs/dir:tag", or as it was given for IMAGE_STORED; never NULL */
 };
 
 /*

@@ -67,7 +67,8 @@ static int remove_image(struct image_store *s, const char *id, const struct stor
 	strcat(path, "/rootfs.erofs");
 	fd = openat(s->fd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0)
-		return err_set(e, EBUSY, "image %.19s is in use by a sandbox; remove that first (microvm ps -a, microvm rm)", id);
+		return err_set(e, EBUSY,
+			       "image %.19s is in use by a sandbox; remove that first (microvm ps -a, microvm rm)", id);
 	for (i = 0; !r && i < n; i++)
 		if (str_eq(names[i].id, id))
 			r = unname(s, names[i].name, removed, e);
@@ -78,8 +79,8 @@ static int remove_image(struct image_store *s, const char *id, const struct stor
 	return r;
 }
 
-static int remove_found(struct image_store *s, const char *id, const char *name, bool force, struct image_removed *removed,
-			struct err *e)
+static int remove_found(struct image_store *s, const char *id, const char *name, bool force,
+			struct image_removed *removed, struct err *e)
 {
 	struct store_name *names = NULL;
 	size_t n = 0, mine = 0, i;
@@ -90,7 +91,8 @@ static int remove_found(struct image_store *s, const char *id, const char *name,
 	if (!r && name && mine > 1)
 		r = unname(s, name, removed, e);
 	else if (!r && mine > 1 && !force)
-		r = err_set(e, EEXIST, "image %.19s has %zu names; remove it by name, or all of them with -f", id, mine);
+		r = err_set(e, EEXIST, "image %.19s has %zu names; remove it by name, or all of them with -f", id,
+			    mine);
 	else if (!r)
 		r = remove_image(s, id, names, n, removed, e);
 	store_name_list_free(names, n);

@@ -62,7 +62,8 @@ static int list_tags(const struct oci_index *index, const char *tag, struct err 
 	if (!index->n)
 		return err_set(e, ENOENT, "there is no image in it");
 	if (!tag)
-		return err_set(e, ENOENT, "several images in it, say which: one of its tags is to follow after a colon (%s)",
+		return err_set(e, ENOENT,
+			       "several images in it, say which: one of its tags is to follow after a colon (%s)",
 			       listing_text(&l));
 	return err_set(e, ENOENT, "no tag '%.128s'; there is: %s", tag, listing_text(&l));
 }
@@ -84,7 +85,8 @@ int oci_index_by_tag(const struct oci_index *index, const char *tag, const struc
 		if (!has_tag(d, wanted) || platform_fit(d) < best_fit)
 			continue;
 		if (best && platform_fit(d) == best_fit && !str_eq(best->digest, d->digest))
-			return err_set(e, EINVAL, "tag '%.128s' is there twice, for different images; remove one", wanted);
+			return err_set(e, EINVAL, "tag '%.128s' is there twice, for different images; remove one",
+				       wanted);
 		best = d;
 		best_fit = platform_fit(d);
 	}

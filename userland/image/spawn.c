@@ -44,14 +44,19 @@ static char *find_importer(const struct image_get_options *options, struct err *
 		if (access(path, X_OK) == 0)
 			return take_ptr(path);
 	}
-	err_set(e, ENOENT, "the program microvm-import, which imports images, is neither in %s nor in %s../libexec/microvm; "
-		"install microvm anew", self, self);
+	err_set(e, ENOENT,
+		"the program microvm-import, which imports images, is neither in %s nor in %s../libexec/microvm; "
+		"install microvm anew",
+		self, self);
 	return NULL;
 }
 
-static int start(const char *program, struct image_store *store, const char *name, int report, pid_t *pid, struct err *e)
+static int start(const char *program, struct image_store *store, const char *name, int report, pid_t *pid,
+		 struct err *e)
 {
-	char *argv[] = { (char *)"microvm-import", (char *)"--report-fd=3", (char *)"--", store->root, (char *)name, NULL };
+	char *argv[] = {
+		(char *)"microvm-import", (char *)"--report-fd=3", (char *)"--", store->root, (char *)name, NULL
+	};
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attr;
 	sigset_t none, all;
@@ -113,11 +118,12 @@ static void listen_to(int fd, const struct image_get_options *options, struct er
 			memmove(buf, newline + 1, used + 1);
 		}
 		if (used == sizeof(buf) - 1)
-			used = 0;	/* longer than any line of ours */
+			used = 0; /* longer than any line of ours */
 	}
 }
 
-int image_spawn_import(struct image_store *store, const char *name, const struct image_get_options *options, struct err *e)
+int image_spawn_import(struct image_store *store, const char *name, const struct image_get_options *options,
+		       struct err *e)
 {
 	_cleanup_free_ char *program = find_importer(options, e);
 	_cleanup_close_ int ours = -1, its = -1;

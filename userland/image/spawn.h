@@ -14,6 +14,7 @@
 #define IMPORT_LINE_MAX (ERR_MSG_MAX + 64)
 
 /* Imports the image of a canonical name into the store, or fails as microvm-import says. options may be NULL. */
-int image_spawn_import(struct image_store *store, const char *name, const struct image_get_options *options, struct err *e);
+int image_spawn_import(struct image_store *store, const char *name, const struct image_get_options *options,
+		       struct err *e);
 
 #endif

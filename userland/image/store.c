@@ -64,8 +64,10 @@ int image_store_open(const char *root, struct image_store **store, struct err *e
 	int r = 0;
 
 	if (geteuid() != 0)
-		return err_set(e, EPERM, "image store %s: images need root (files of all owners, device nodes); run this with sudo",
-			       root);
+		return err_set(
+			e, EPERM,
+			"image store %s: images need root (files of all owners, device nodes); run this with sudo",
+			root);
 	s = xcalloc(1, sizeof(*s));
 	s->root = image_absolute_path(root);
 	s->fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -99,7 +101,8 @@ int store_explain(const struct image_store *s, struct err *e)
 	if (!e || (e->code != ENOSPC && e->code != EDQUOT) || strstr(e->msg, "make room"))
 		return e ? -e->code : -EIO;
 	memcpy(before, e->msg, sizeof(before));
-	return err_set(e, e->code, "image store %s is full; make room there (microvm rmi) or use another folder: %.700s", s->root,
+	return err_set(e, e->code,
+		       "image store %s is full; make room there (microvm rmi) or use another folder: %.700s", s->root,
 		       before);
 }
 
@@ -159,7 +162,7 @@ int store_tmp_take(struct image_store *s, const char *name, struct store_tmp *tm
 			r = lock_folder(s, tmp->path, name != NULL, tmp);
 	} while (r > 0);
 	if (!r && name)
-		r = empty_folder(tmp->fd);	/* of what one who was killed had made */
+		r = empty_folder(tmp->fd); /* of what one who was killed had made */
 	return r ? err_errno(e, r, "image store %s: making %s", s->root, tmp->path) : 0;
 }
 

@@ -22,11 +22,11 @@
 /* Changes when a rootfs.erofs made by an older version must not be used any more. */
 #define STORE_FORMAT 1u
 #define STORE_RECORD_MAX (1u << 20)
-#define STORE_PATH_MAX 320u	/* of anything below the root */
+#define STORE_PATH_MAX 320u /* of anything below the root */
 
 struct image_store {
 	char *root;
-	int fd;			/* of root; everything is reached from it */
+	int fd; /* of root; everything is reached from it */
 };
 
 /* "-ENOSPC while writing" and the like as a person needs it: says which folder is full. Keeps other errors as they are. */
@@ -34,8 +34,8 @@ int store_explain(const struct image_store *s, struct err *e);
 
 /* A folder of one's own below tmp/, locked. name is NULL for any, or an image's hex digits, then another's end is awaited. */
 struct store_tmp {
-	int fd;			/* -1: none */
-	char path[STORE_PATH_MAX];	/* "tmp/…" below the root */
+	int fd;			   /* -1: none */
+	char path[STORE_PATH_MAX]; /* "tmp/…" below the root */
 };
 
 int store_tmp_take(struct image_store *s, const char *name, struct store_tmp *tmp, struct err *e);
@@ -57,7 +57,7 @@ void store_rootfs_path(const char *id, char path[STORE_PATH_MAX]);
 
 /* Tells one version of a file from the next without reading it. */
 struct store_stamp {
-	uint64_t dev, ino, size, mtime_ns, ctime_ns;	/* all 0: not known */
+	uint64_t dev, ino, size, mtime_ns, ctime_ns; /* all 0: not known */
 };
 
 void store_stamp_of(const struct stat *st, struct store_stamp *stamp);
@@ -66,11 +66,11 @@ bool store_stamp_equal(const struct store_stamp *a, const struct store_stamp *b)
 
 /* images/NAME: a name stands for an image, because its source (a layout's index, an archive) said so. */
 struct store_name {
-	char *name;			/* struct image_reference's name */
-	char *tag;			/* as the source has it; NULL: none */
-	char *target;			/* digest the source gave for it */
+	char *name;   /* struct image_reference's name */
+	char *tag;    /* as the source has it; NULL: none */
+	char *target; /* digest the source gave for it */
 	char id[IMAGE_ID_MAX];
-	struct store_stamp source;	/* of an archive */
+	struct store_stamp source; /* of an archive */
 };
 
 /* The file of a name: "images/…", escaped and at most 255 bytes. */
@@ -86,9 +86,9 @@ char *store_name_json(const struct store_name *rec);
 /* rootfs/HEX/record.json */
 struct store_image {
 	char id[IMAGE_ID_MAX];
-	char **blobs;			/* digests of manifest, configuration and layers; NULL-terminated */
+	char **blobs; /* digests of manifest, configuration and layers; NULL-terminated */
 	size_t blobs_n;
-	uint64_t size_bytes;		/* of the blobs */
+	uint64_t size_bytes; /* of the blobs */
 	int64_t created_s;
 };
 

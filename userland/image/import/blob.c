@@ -67,12 +67,14 @@ static int check(const struct plan_blob *b, uint64_t size, struct digest *d, str
 	char actual[DIGEST_TEXT_MAX];
 
 	if (size != b->size)
-		return err_set(e, EBADMSG, "blob %s: %s %llu bytes where %llu were announced; the image is damaged, copy it again",
-			       b->digest, size > b->size ? "more than" : "only", (unsigned long long)(size > b->size ? b->size : size),
-			       (unsigned long long)b->size);
+		return err_set(e, EBADMSG,
+			       "blob %s: %s %llu bytes where %llu were announced; the image is damaged, copy it again",
+			       b->digest, size > b->size ? "more than" : "only",
+			       (unsigned long long)(size > b->size ? b->size : size), (unsigned long long)b->size);
 	digest_text(d, actual);
 	if (strcmp(actual, b->digest) != 0)
-		return err_set(e, EBADMSG, "blob %s: its digest is %s; the image is damaged, copy it again", b->digest, actual);
+		return err_set(e, EBADMSG, "blob %s: its digest is %s; the image is damaged, copy it again", b->digest,
+			       actual);
 	return 0;
 }
 
@@ -134,8 +136,8 @@ static int write_document(const struct import *imp, const struct store_tmp *tmp,
 	return r ? err_errno(e, r, "image store %s: %s", imp->store->root, path) : place(imp, tmp, out, path, e);
 }
 
-int blob_store(const struct import *imp, const struct source *src, const struct store_tmp *tmp, const struct plan_blob *b,
-	       struct err *e)
+int blob_store(const struct import *imp, const struct source *src, const struct store_tmp *tmp,
+	       const struct plan_blob *b, struct err *e)
 {
 	char path[STORE_PATH_MAX];
 	struct stat st;

@@ -10,8 +10,8 @@
 int blob_measure(const struct import *imp, const struct source *src, struct plan_blob *b, struct err *e);
 
 /* Puts a blob there, unless it is. tmp is where it's made. -ENOENT, -EBADMSG (wrong length or digest), -ENOSPC … */
-int blob_store(const struct import *imp, const struct source *src, const struct store_tmp *tmp, const struct plan_blob *b,
-	       struct err *e);
+int blob_store(const struct import *imp, const struct source *src, const struct store_tmp *tmp,
+	       const struct plan_blob *b, struct err *e);
 
 /* Opens a stored blob to read. */
 int blob_open(const struct import *imp, const char *digest, struct err *e);

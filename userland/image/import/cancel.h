@@ -7,7 +7,7 @@
 
 #include "base/err.h"
 
-void import_cancel(void);	/* async-signal-safe; for good */
+void import_cancel(void); /* async-signal-safe; for good */
 /* 0, or -EINTR with a message once import_cancel was called. */
 int import_cancelled(struct err *e);
 

@@ -7,7 +7,7 @@
 
 #include "base/err.h"
 
-#define DIGEST_TEXT_MAX 136	/* "sha512:", 128 digits, NUL */
+#define DIGEST_TEXT_MAX 136 /* "sha512:", 128 digits, NUL */
 
 struct digest;
 

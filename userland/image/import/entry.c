@@ -16,10 +16,10 @@
 #include "base/util.h"
 
 #define WHITEOUT ".wh."
-#define WHITEOUT_META ".wh..wh."	/* aufs's own files; only the opaque mark means something to us */
+#define WHITEOUT_META ".wh..wh." /* aufs's own files; only the opaque mark means something to us */
 #define WHITEOUT_OPAQUE ".wh..wh..opq"
 #define XATTRS_MAX 256
-#define XATTR_VALUE_MAX 65536	/* XATTR_SIZE_MAX */
+#define XATTR_VALUE_MAX 65536 /* XATTR_SIZE_MAX */
 
 static bool xattr_is_kept(const char *name)
 {
@@ -72,7 +72,7 @@ static struct timespec entry_mtime(struct archive_entry *ent)
 
 static bool id_is_valid(int64_t id)
 {
-	return id >= 0 && id < UINT32_MAX;	/* -1 means "don't change" to chown(2) */
+	return id >= 0 && id < UINT32_MAX; /* -1 means "don't change" to chown(2) */
 }
 
 /* Owner, mode, attributes, time; in this order, as a change of owner takes setuid bits and capabilities away. */
@@ -92,8 +92,9 @@ static int set_metadata(struct tree *t, const struct layer *l, const struct tree
 		if (fchownat(p->dirfd, name, (uid_t)uid, (gid_t)gid, AT_SYMLINK_NOFOLLOW) < 0)
 			return err_errno(e, errno, "setting its owner");
 	}
-	if (type != AE_IFLNK && fchmodat(p->dirfd, name, l->plain ? (type == AE_IFDIR ? 0700 : 0600) :
-					 archive_entry_perm(ent) & 07777, 0) < 0)
+	if (type != AE_IFLNK &&
+	    fchmodat(p->dirfd, name, l->plain ? (type == AE_IFDIR ? 0700 : 0600) : archive_entry_perm(ent) & 07777, 0) <
+		    0)
 		return err_errno(e, errno, "setting its mode");
 	if (l->plain)
 		return 0;
@@ -187,8 +188,9 @@ static int make_symlink(const struct tree_place *p, struct archive_entry *ent, s
 
 static int make_node(const struct tree_place *p, struct archive_entry *ent, mode_t type, struct err *e)
 {
-	dev_t dev = type == AE_IFIFO ? 0 : makedev((unsigned int)archive_entry_rdevmajor(ent),
-						   (unsigned int)archive_entry_rdevminor(ent));
+	dev_t dev = type == AE_IFIFO ? 0
+				     : makedev((unsigned int)archive_entry_rdevmajor(ent),
+					       (unsigned int)archive_entry_rdevminor(ent));
 
 	if (mknodat(p->dirfd, p->name, type | 0600, dev) < 0)
 		return err_errno(e, errno, "making the device or fifo");
@@ -221,8 +223,8 @@ static bool same_file(const struct tree_place *p, int fd)
 {
 	struct stat a, b;
 
-	return fstatat(p->dirfd, p->name, &a, AT_SYMLINK_NOFOLLOW) == 0 && fstat(fd, &b) == 0 &&
-	       a.st_ino == b.st_ino && a.st_dev == b.st_dev;
+	return fstatat(p->dirfd, p->name, &a, AT_SYMLINK_NOFOLLOW) == 0 && fstat(fd, &b) == 0 && a.st_ino == b.st_ino &&
+	       a.st_dev == b.st_dev;
 }
 
 static int unpack_hardlink(struct tree *t, const char *path, const char *raw_target, struct err *e)
@@ -264,7 +266,7 @@ static int unpack_whiteout(struct tree *t, const char *path, struct err *e)
 		return 1;
 	r = tree_find(t, path, false, &p, &ignored);
 	if (r == -ENOENT)
-		return 1;	/* nothing there to hide */
+		return 1; /* nothing there to hide */
 	if (r)
 		return err_set(e, r, "%s", ignored.msg);
 	if (str_eq(name, WHITEOUT_OPAQUE)) {
@@ -333,14 +335,16 @@ static int unpack_named(struct tree *t, const struct layer *l, struct layer_budg
 	if (target)
 		return unpack_hardlink(t, path, target, e);
 	switch (type) {
-	case AE_IFCHR: case AE_IFBLK: case AE_IFIFO:
+	case AE_IFCHR:
+	case AE_IFBLK:
+	case AE_IFIFO:
 		if (l->plain)
 			return 0;
 		break;
-	case AE_IFREG: case AE_IFDIR: case AE_IFLNK:
-		break;
-	default:
-		return err_set(e, EINVAL, "an entry of unknown type 0%o", type);
+	case AE_IFREG:
+	case AE_IFDIR:
+	case AE_IFLNK: break;
+	default: return err_set(e, EINVAL, "an entry of unknown type 0%o", type);
 	}
 	return unpack_other(t, l, budget, a, ent, path, e);
 }

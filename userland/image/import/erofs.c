@@ -65,7 +65,8 @@ static int set_build_time(const char *file, int64_t created_s, struct err *e)
 		sb.checksum = 0;
 		memcpy(block + EROFS_SUPER_OFFSET, &sb, sizeof(sb));
 		if (le32toh(sb.feature_compat) & EROFS_COMPAT_CHECKSUM) {
-			sb.checksum = htole32(crc32c(~0u, block + EROFS_SUPER_OFFSET, EROFS_BLOCK - EROFS_SUPER_OFFSET));
+			sb.checksum =
+				htole32(crc32c(~0u, block + EROFS_SUPER_OFFSET, EROFS_BLOCK - EROFS_SUPER_OFFSET));
 			memcpy(block + EROFS_SUPER_OFFSET, &sb, sizeof(sb));
 		}
 		if (pwrite(fd, block + EROFS_SUPER_OFFSET, sizeof(sb), EROFS_SUPER_OFFSET) != (ssize_t)sizeof(sb) ||
@@ -133,8 +134,14 @@ static int explain(int status, char *words, const char *file, struct err *e)
 static int spawn(int dirfd, const char *file, const char *uuid, int err_fd, const sigset_t *mask, pid_t *pid)
 {
 	char source[64];
-	char *argv[] = { (char *)"mkfs.erofs", (char *)"--quiet", (char *)"--preserve-mtime", (char *)"-U", (char *)uuid,
-			 (char *)file, source, NULL };
+	char *argv[] = { (char *)"mkfs.erofs",
+			 (char *)"--quiet",
+			 (char *)"--preserve-mtime",
+			 (char *)"-U",
+			 (char *)uuid,
+			 (char *)file,
+			 source,
+			 NULL };
 	char *env[] = { (char *)"PATH=/usr/sbin:/usr/bin:/sbin:/bin", (char *)"LC_ALL=C.UTF-8", NULL };
 	static const char *const places[] = { "/usr/bin/mkfs.erofs", "/usr/sbin/mkfs.erofs", "/sbin/mkfs.erofs" };
 	posix_spawn_file_actions_t actions;
@@ -166,7 +173,7 @@ static int run(int dirfd, const char *file, const char *uuid, struct err *e)
 	int fds[2], status = 0, r;
 	pid_t pid;
 
-	dir = fcntl(dirfd, F_DUPFD, 3);	/* not O_CLOEXEC: mkfs.erofs reads it */
+	dir = fcntl(dirfd, F_DUPFD, 3); /* not O_CLOEXEC: mkfs.erofs reads it */
 	if (dir < 0 || pipe2(fds, O_CLOEXEC) < 0)
 		return err_errno(e, errno, "starting mkfs.erofs");
 	ours = fds[0];

@@ -69,8 +69,12 @@ static int unpack_layers(const struct import *imp, const struct plan *plan, int 
 		struct layer_report report = { .imp = imp, .digest = plan->layers[i].digest };
 		_cleanup_close_ int fd = blob_open(imp, plan->layers[i].digest, e);
 		struct layer l = {
-			.name = plan->layers[i].digest, .fd = fd, .packed_bytes = plan->layers[i].size,
-			.diff_id = plan->config.diff_ids[i], .progress = layer_progress, .opaque = &report,
+			.name = plan->layers[i].digest,
+			.fd = fd,
+			.packed_bytes = plan->layers[i].size,
+			.diff_id = plan->config.diff_ids[i],
+			.progress = layer_progress,
+			.opaque = &report,
 		};
 
 		r = fd < 0 ? fd : layer_unpack(tree, &l, &budget, e);
@@ -188,8 +192,9 @@ static int build(const struct import *imp, const struct source *src, const struc
 
 static int write_name(const struct import *imp, const struct source *src, const struct plan *plan, struct err *e)
 {
-	struct store_name rec = { .name = imp->ref->name, .tag = plan->tag, .target = (char *)plan->target,
-				  .source = src->stamp };
+	struct store_name rec = {
+		.name = imp->ref->name, .tag = plan->tag, .target = (char *)plan->target, .source = src->stamp
+	};
 	_cleanup_free_ char *json = NULL;
 	char path[STORE_PATH_MAX];
 	struct store_tmp tmp;

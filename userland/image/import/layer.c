@@ -20,11 +20,11 @@
 struct stream {
 	const struct layer *l;
 	struct layer_budget *budget;
-	struct archive *unpacker;	/* the first reader */
-	struct digest *digest;		/* NULL: not asked for */
-	uint64_t bytes;			/* uncompressed so far */
+	struct archive *unpacker; /* the first reader */
+	struct digest *digest;	  /* NULL: not asked for */
+	uint64_t bytes;		  /* uncompressed so far */
 	bool ended;
-	struct err err;			/* why it ended early; code 0: it didn't */
+	struct err err; /* why it ended early; code 0: it didn't */
 };
 
 static void archive_freep(struct archive **a)
@@ -111,7 +111,7 @@ static int open_unpacker(struct stream *s, struct err *e)
 	if (r == ARCHIVE_OK)
 		r = archive_read_next_header(a, &ent);
 	if (r == ARCHIVE_EOF)
-		s->ended = true;	/* an empty stream: no entries */
+		s->ended = true; /* an empty stream: no entries */
 	else if (r < ARCHIVE_WARN)
 		return err_set(e, EBADMSG, "cannot be read: %s", archive_error_string(a) ?: "damaged");
 	return 0;
@@ -128,8 +128,8 @@ static int read_entries(struct tree *t, struct stream *s, struct archive *a, str
 		if (r == ARCHIVE_RETRY)
 			continue;
 		if (r < ARCHIVE_WARN)
-			return err_set(e, s->err.code ? s->err.code : EBADMSG, "%s%s", s->err.code ? "" : "bad tar archive: ",
-				       archive_error_string(a) ?: "damaged");
+			return err_set(e, s->err.code ? s->err.code : EBADMSG, "%s%s",
+				       s->err.code ? "" : "bad tar archive: ", archive_error_string(a) ?: "damaged");
 		if (s->budget->entries++ >= s->budget->limits.entries)
 			return layer_over_limit(e, s->budget->limits.entries, "entries", IMAGE_ENV_MAX_ENTRIES);
 		r = entry_unpack(t, s->l, s->budget, a, ent, e);
@@ -157,8 +157,10 @@ static int check_digest(struct stream *s, struct err *e)
 		return 0;
 	digest_text(s->digest, text);
 	if (strcmp(text, s->l->diff_id) != 0)
-		return err_set(e, EBADMSG, "unpacked, its digest is %s, but the image's configuration says %s; the image is damaged",
-			       text, s->l->diff_id);
+		return err_set(
+			e, EBADMSG,
+			"unpacked, its digest is %s, but the image's configuration says %s; the image is damaged", text,
+			s->l->diff_id);
 	return 0;
 }
 

@@ -19,16 +19,16 @@ struct layer_budget {
 typedef void layer_progress_fn(void *opaque, uint64_t done_bytes, uint64_t total_bytes);
 
 struct layer {
-	const char *name;		/* in messages: its digest, or a file's name */
-	int fd;				/* read from its offset on, to the end */
-	uint64_t packed_bytes;		/* what is to be read, for progress and the ratio */
-	const char *diff_id;		/* digest of what is unpacked; NULL: not asked for */
+	const char *name;      /* in messages: its digest, or a file's name */
+	int fd;		       /* read from its offset on, to the end */
+	uint64_t packed_bytes; /* what is to be read, for progress and the ratio */
+	const char *diff_id;   /* digest of what is unpacked; NULL: not asked for */
 	/*
 	 * A container for other files, not a layer: only files, folders and links, all root's, no extended attributes, no
 	 * whiteouts; entries of other kinds are passed over.
 	 */
 	bool plain;
-	layer_progress_fn *progress;	/* may be NULL */
+	layer_progress_fn *progress; /* may be NULL */
 	void *opaque;
 };
 

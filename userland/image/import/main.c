@@ -23,9 +23,9 @@
 #define REPORT_INTERVAL_NS 100000000u
 
 struct reporter {
-	int fd;			/* -1: stderr, for people */
+	int fd; /* -1: stderr, for people */
 	uint64_t last_ns;
-	char last[16];		/* verb */
+	char last[16]; /* verb */
 };
 
 static void on_signal(int sig)
@@ -36,7 +36,7 @@ static void on_signal(int sig)
 static void catch_signals(void)
 {
 	static const int ends[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };
-	struct sigaction sa = { .sa_handler = on_signal };	/* no SA_RESTART: waits are to end */
+	struct sigaction sa = { .sa_handler = on_signal }; /* no SA_RESTART: waits are to end */
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(ends); i++)
@@ -63,8 +63,8 @@ static void report(void *opaque, const char *what, uint64_t done, uint64_t total
 	rep->last_ns = now;
 	snprintf(rep->last, sizeof(rep->last), "%s", what);
 	if (rep->fd >= 0) {
-		n = snprintf(line, sizeof(line), "P %llu %llu %.200s\n", (unsigned long long)done, (unsigned long long)total,
-			     what);
+		n = snprintf(line, sizeof(line), "P %llu %llu %.200s\n", (unsigned long long)done,
+			     (unsigned long long)total, what);
 		report_line(rep, line, (size_t)n);
 	}
 }
@@ -72,7 +72,8 @@ static void report(void *opaque, const char *what, uint64_t done, uint64_t total
 static int usage(void)
 {
 	fputs("usage: microvm-import [--report-fd=N] STORE IMAGE\n"
-	      "Imports an image into an image store; `microvm run` does this by itself.\n", stderr);
+	      "Imports an image into an image store; `microvm run` does this by itself.\n",
+	      stderr);
 	return 125;
 }
 
@@ -98,7 +99,8 @@ static int import(const char *root, const char *name, struct reporter *rep, stru
 
 int main(int argc, char **argv)
 {
-	static const struct option options[] = { { "report-fd", required_argument, NULL, 'r' }, { "help", no_argument, NULL, 'h' },
+	static const struct option options[] = { { "report-fd", required_argument, NULL, 'r' },
+						 { "help", no_argument, NULL, 'h' },
 						 { NULL, 0, NULL, 0 } };
 	struct reporter rep = { .fd = -1 };
 	struct err e = ERR_INIT;

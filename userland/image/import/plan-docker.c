@@ -43,7 +43,9 @@ int plan_docker(const struct import *imp, const struct source *src, struct plan 
 	int r = source_read(src, "manifest.json", IMAGE_MANIFEST_MAX, &json, &len, e);
 
 	if (r == -ENOENT)
-		return err_set(e, ENOENT, "not made by docker save: it has no manifest.json (an OCI archive is named with oci-archive:)");
+		return err_set(
+			e, ENOENT,
+			"not made by docker save: it has no manifest.json (an OCI archive is named with oci-archive:)");
 	if (r)
 		return r;
 	r = docker_manifest_parse(json, len, &m, e);

@@ -38,7 +38,8 @@ static char *blob_path(const char *digest)
 }
 
 /* Reads a document and checks it against its descriptor. */
-static int read_document(const struct source *src, const struct oci_descriptor *d, size_t max, char **data, struct err *e)
+static int read_document(const struct source *src, const struct oci_descriptor *d, size_t max, char **data,
+			 struct err *e)
 {
 	_cleanup_free_ char *path = blob_path(d->digest), *text = NULL;
 	char actual[DIGEST_TEXT_MAX];
@@ -50,8 +51,8 @@ static int read_document(const struct source *src, const struct oci_descriptor *
 	if (r)
 		return r;
 	if (len != d->size)
-		return err_set(e, EBADMSG, "blob %s: %zu bytes where %llu were announced; the image is damaged", d->digest, len,
-			       (unsigned long long)d->size);
+		return err_set(e, EBADMSG, "blob %s: %zu bytes where %llu were announced; the image is damaged",
+			       d->digest, len, (unsigned long long)d->size);
 	digest_buffer(d->digest, text, len, actual);
 	if (strcmp(actual, d->digest) != 0)
 		return err_set(e, EBADMSG, "blob %s: its digest is %s; the image is damaged", d->digest, actual);

@@ -35,7 +35,9 @@ static int check_config(const struct plan *plan, struct err *e)
 	const struct image_config *c = &plan->config;
 
 	if (!str_eq(c->os, OCI_HOST_OS) || !str_eq(c->architecture, OCI_HOST_ARCHITECTURE))
-		return err_set(e, ENOTSUP, "the image is for %.32s/%.32s, this host runs %s/%s; get the image for that (skopeo copy --override-arch %s)",
+		return err_set(e, ENOTSUP,
+			       "the image is for %.32s/%.32s, this host runs %s/%s; get the image for that (skopeo "
+			       "copy --override-arch %s)",
 			       c->os, c->architecture, OCI_HOST_OS, OCI_HOST_ARCHITECTURE, OCI_HOST_ARCHITECTURE);
 	if (c->diff_ids_n != plan->layers_n)
 		return err_set(e, EBADMSG, "the manifest has %zu layers, the configuration %zu; the image is damaged",

@@ -23,7 +23,7 @@ struct import {
 	struct image_store *store;
 	const struct image_reference *ref;
 	struct image_limits limits;
-	import_report_fn *report;	/* may be NULL */
+	import_report_fn *report; /* may be NULL */
 	void *opaque;
 };
 
@@ -32,9 +32,9 @@ void import_report(const struct import *imp, const char *verb, const char *objec
 /* A folder that holds an image's files: the user's own, or an archive's contents in a temporary folder of the store. */
 struct source {
 	int fd;
-	bool ours;			/* nobody else writes to it; its files may be linked into the store */
+	bool ours; /* nobody else writes to it; its files may be linked into the store */
 	struct store_tmp tmp;
-	struct store_stamp stamp;	/* of the archive, once it's old enough to be told from a later version */
+	struct store_stamp stamp; /* of the archive, once it's old enough to be told from a later version */
 };
 
 int source_open(const struct import *imp, struct source *src, struct err *e);
@@ -48,16 +48,16 @@ int source_read(const struct source *src, const char *path, size_t max, char **d
 struct plan_blob {
 	char digest[DIGEST_TEXT_MAX];
 	uint64_t size;
-	char *path;		/* in the source; NULL: data has it */
-	char *data;		/* size bytes, checked */
-	bool checked;		/* the file was read, and digest is what came out */
+	char *path;   /* in the source; NULL: data has it */
+	char *data;   /* size bytes, checked */
+	bool checked; /* the file was read, and digest is what came out */
 };
 
 struct plan {
-	char target[DIGEST_TEXT_MAX];	/* what the source's name led to */
-	char *tag;			/* as the source has it; NULL: none */
-	struct plan_blob *documents;	/* indexes, manifest, configuration (the last) */
-	struct plan_blob *layers;	/* lowest first */
+	char target[DIGEST_TEXT_MAX]; /* what the source's name led to */
+	char *tag;		      /* as the source has it; NULL: none */
+	struct plan_blob *documents;  /* indexes, manifest, configuration (the last) */
+	struct plan_blob *layers;     /* lowest first */
 	size_t documents_n, layers_n;
 	struct image_config config;
 	char id[IMAGE_ID_MAX];

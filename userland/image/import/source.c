@@ -27,11 +27,14 @@ static int no_source(const struct import *imp, int code, struct err *e)
 	const char *path = imp->ref->path, *syntax = image_transports[imp->ref->transport].syntax;
 
 	if (code == ENOENT)
-		return err_set(e, ENOENT, "%s: there is no such path; check what is between the colons of %s", path, syntax);
+		return err_set(e, ENOENT, "%s: there is no such path; check what is between the colons of %s", path,
+			       syntax);
 	if (code == ENOTDIR)
-		return err_set(e, ENOTDIR, "%s: not a folder; a file is named with oci-archive: or docker-archive:", path);
+		return err_set(e, ENOTDIR,
+			       "%s: not a folder; a file is named with oci-archive: or docker-archive:", path);
 	if (code == EISDIR)
-		return err_set(e, EISDIR, "%s: a folder where a file is needed; a folder in OCI layout is named with oci:", path);
+		return err_set(e, EISDIR,
+			       "%s: a folder where a file is needed; a folder in OCI layout is named with oci:", path);
 	return err_errno(e, code, "%s", path);
 }
 
@@ -39,7 +42,9 @@ static int no_source(const struct import *imp, int code, struct err *e)
 static int open_archive(const struct import *imp, struct source *src, struct err *e)
 {
 	_cleanup_close_ int fd = open(imp->ref->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	struct layer l = { .name = imp->ref->path, .fd = fd, .plain = true, .progress = progress, .opaque = (void *)imp };
+	struct layer l = {
+		.name = imp->ref->path, .fd = fd, .plain = true, .progress = progress, .opaque = (void *)imp
+	};
 	struct layer_budget budget = { .limits = imp->limits };
 	struct tree *tree;
 	struct stat st, after;

@@ -16,7 +16,7 @@
 #include "image/import/tree-internal.h"
 #include "image/limits.h"
 
-#define SYMLINKS_MAX 40	/* as the kernel's own walk */
+#define SYMLINKS_MAX 40 /* as the kernel's own walk */
 
 static void cache_drop(struct tree *t)
 {
@@ -64,8 +64,8 @@ int tree_clean_path(const char *what, const char *raw, char **clean, struct err 
 		if (n == 2 && s[0] == '.' && s[1] == '.')
 			return err_set(e, EINVAL, "%s '%.256s': names outside the image ('..') are refused", what, raw);
 		if (n > IMAGE_COMPONENT_MAX)
-			return err_set(e, ENAMETOOLONG, "%s '%.64s…': a name of %zu bytes, %u is the limit", what, raw, n,
-				       IMAGE_COMPONENT_MAX);
+			return err_set(e, ENAMETOOLONG, "%s '%.64s…': a name of %zu bytes, %u is the limit", what, raw,
+				       n, IMAGE_COMPONENT_MAX);
 		if (++depth > IMAGE_DEPTH_MAX)
 			return err_set(e, ENAMETOOLONG, "%s '%.64s…': more than %u folders deep", what, raw,
 				       IMAGE_DEPTH_MAX);
@@ -102,7 +102,7 @@ struct walk {
 	int fd;
 	char todo[2 * PATH_MAX + 2];
 	size_t own_len;
-	bool own;	/* the current component is of the path that was asked for */
+	bool own; /* the current component is of the path that was asked for */
 	char canon[PATH_MAX];
 	unsigned int symlinks, depth;
 };
@@ -131,8 +131,7 @@ static int walk_symlink(struct tree *t, struct walk *w, const char *path, const 
 		if (w->fd < 0)
 			return err_errno(e, w->fd, "'%.256s'", path);
 	}
-	if (strlen(w->todo) >= sizeof(rest) ||
-	    snprintf(rest, sizeof(rest), "%s", w->todo) < 0 ||
+	if (strlen(w->todo) >= sizeof(rest) || snprintf(rest, sizeof(rest), "%s", w->todo) < 0 ||
 	    (size_t)snprintf(w->todo, sizeof(w->todo), "%s/%s", target, rest) > PATH_MAX)
 		return err_set(e, ENAMETOOLONG, "'%.256s': too long by way of symlink '%.128s'", path, name);
 	return 0;
@@ -196,7 +195,8 @@ static int walk_step(struct tree *t, struct walk *w, const char *path, const cha
 			return err_errno(e, errno, "'%.256s': '%.128s'", path, name);
 		/* What an entry's own name implies is made; a symlink doesn't get its target. */
 		if (!w->own)
-			return err_set(e, ENOENT, "'%.256s': a symlink on the way leads to '/%.128s%s%.64s', which isn't there",
+			return err_set(e, ENOENT,
+				       "'%.256s': a symlink on the way leads to '/%.128s%s%.64s', which isn't there",
 				       path, w->canon, *w->canon ? "/" : "", name);
 		if (!make)
 			return err_set(e, ENOENT, "'%.256s': not there", path);
@@ -208,8 +208,8 @@ static int walk_step(struct tree *t, struct walk *w, const char *path, const cha
 	if (S_ISLNK(st.st_mode))
 		return walk_symlink(t, w, path, name, e);
 	if (!S_ISDIR(st.st_mode))
-		return err_set(e, ENOTDIR, "'%.256s': '/%.128s%s%.64s' is no folder", path, w->canon, *w->canon ? "/" : "",
-			       name);
+		return err_set(e, ENOTDIR, "'%.256s': '/%.128s%s%.64s' is no folder", path, w->canon,
+			       *w->canon ? "/" : "", name);
 	return walk_down(w, path, name, e);
 }
 

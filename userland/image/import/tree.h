@@ -18,7 +18,7 @@ struct tree;
 
 /* root stays the caller's and must outlive the tree. */
 struct tree *tree_new(int root);
-void tree_free(struct tree *t);		/* NULL is fine */
+void tree_free(struct tree *t); /* NULL is fine */
 
 /*
  * Turns an entry's name into a clean relative one ("" is the root itself), malloced: leading slashes, "." and double
@@ -28,9 +28,9 @@ int tree_clean_path(const char *what, const char *raw, char **clean, struct err 
 
 /* Where the last component of a path is to be found. */
 struct tree_place {
-	int dirfd;		/* O_PATH; the tree's own, good until the next call */
-	const char *name;	/* within the path given; "" for the root itself, then dirfd is the root */
-	const char *dir_path;	/* of dirfd below the root, without symlinks; the tree's own likewise */
+	int dirfd;	      /* O_PATH; the tree's own, good until the next call */
+	const char *name;     /* within the path given; "" for the root itself, then dirfd is the root */
+	const char *dir_path; /* of dirfd below the root, without symlinks; the tree's own likewise */
 };
 
 /*
