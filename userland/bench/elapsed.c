@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * elapsed [-n RUNS] [-w WARM] COMMAND [ARG…]: the median time from the start of a command to its end, in seconds, on
- * stdout. WARM runs (1) come first and don't count. The command's own output goes to stderr. Ends with 1 when a run fails.
+ * elapsed [-n RUNS] [-w WARM] [-s STATUS] COMMAND [ARG…]: the median time from the start of a command to its end, in
+ * seconds, on stdout. WARM runs (1) come first and don't count. The command's own output goes to stderr. Ends with 1 when a
+ * run ends with another status than STATUS (0).
  */
 #include <errno.h>
 #include <spawn.h>
@@ -46,27 +47,43 @@ static int run_once(char **argv, uint64_t *ns)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
-int main(int argc, char **argv)
+struct options {
+	uint64_t runs, warm, status;
+};
+
+static int parse(int argc, char **argv, struct options *o)
 {
-	uint64_t runs = 1, warm = 1, i, median, *ns;
 	int c;
 
-	while ((c = getopt(argc, argv, "+n:w:")) >= 0)
-		if ((c != 'n' && c != 'w') || parse_u64(optarg, c == 'n', RUNS_MAX, c == 'n' ? &runs : &warm))
-			return 2;
-	if (optind >= argc)
+	while ((c = getopt(argc, argv, "+n:w:s:")) >= 0) {
+		uint64_t *v = c == 'n' ? &o->runs : c == 'w' ? &o->warm : c == 's' ? &o->status : NULL;
+
+		if (!v || parse_u64(optarg, c == 'n', RUNS_MAX, v))
+			return -EINVAL;
+	}
+	return optind < argc ? 0 : -EINVAL;
+}
+
+int main(int argc, char **argv)
+{
+	struct options o = { .runs = 1, .warm = 1 };
+	uint64_t *ns, median, i;
+
+	if (parse(argc, argv, &o)) {
+		fprintf(stderr, "usage: elapsed [-n RUNS] [-w WARM] [-s STATUS] COMMAND [ARG…]\n");
 		return 2;
-	ns = xcalloc(runs + warm, sizeof(*ns));
-	for (i = 0; i < runs + warm; i++) {
+	}
+	ns = xcalloc(o.runs + o.warm, sizeof(*ns));
+	for (i = 0; i < o.runs + o.warm; i++) {
 		int status = run_once(argv + optind, &ns[i]);
 
-		if (status) {
+		if (status != (int)o.status) {
 			fprintf(stderr, "elapsed: %s ended with %d\n", argv[optind], status);
 			return 1;
 		}
 	}
-	qsort(ns + warm, runs, sizeof(*ns), compare);
-	median = ns[warm + runs / 2];
+	qsort(ns + o.warm, o.runs, sizeof(*ns), compare);
+	median = ns[o.warm + o.runs / 2];
 	printf("%.6f\n", (double)median / 1e9);
 	free(ns);
 	return 0;
