@@ -6,10 +6,10 @@ gobjs = $(patsubst %.c,$(O)/gobj/%.o,$(1))
 AGENT_OBJS := $(call gobjs,$(wildcard guest-agent/*.c)) $(O)/gobj/gen/guest-agent/agent.pb-c.o
 AGENT_LIB := $(O)/gobj/libagent.a
 
-$(AGENT_LIB): $(call gobjs,$(wildcard userland/base/*.c userland/io/*.c userland/rpc/*.c))
+$(AGENT_LIB): $(call gobjs,$(wildcard userland/base/*.c userland/io/*.c userland/rpc/*.c)) $(O)/gobj/gen/userland/rpc/ttrpc.pb-c.o
 	$(Q)rm -f $@ && ar rcsD $@ $^
 
-$(O)/gobj/%.o: %.c | $(O)/gen/guest-agent/agent.pb-c.c
+$(O)/gobj/%.o: %.c | $(O)/gen/guest-agent/agent.pb-c.c $(O)/gen/userland/rpc/ttrpc.pb-c.c
 	@mkdir -p $(@D)
 	$(call say,CC-G,$<)
 	$(Q)$(CC) $(BASE_CPPFLAGS) $(AGENT_CFLAGS) -MMD -MP -c $< -o $@

@@ -75,6 +75,8 @@ static void send_more(struct ttrpc_peer *p)
 		buf_trim(&p->pending);
 	}
 	if (!p->sending.len) {
+		if (p->finishing)
+			shutdown(p->fd, SHUT_WR);
 		if (p->ending)
 			loop_cancel(p->loop, &p->linger_op);
 		if (p->ending && !loop_op_busy(&p->end_op)) {
@@ -94,7 +96,7 @@ int peer_send(struct ttrpc_peer *p, enum ttrpc_type type, uint32_t stream_id, co
 
 	if (len > TTRPC_BODY_MAX)
 		return -EMSGSIZE;
-	if (p->ending || p->freed)
+	if (p->finishing || p->ending || p->freed)
 		return -EPIPE;
 	if (out_bytes(p) + len > OUT_MAX) {
 		peer_end(p, -ENOBUFS);
@@ -285,4 +287,12 @@ void ttrpc_peer_free(struct ttrpc_peer *p)
 	}
 	loop_del_fd(p->loop, p->fd);
 	peer_unref(p);
+}
+
+void ttrpc_peer_finish(struct ttrpc_peer *p)
+{
+	if (p->finishing || p->ending || p->freed)
+		return;
+	p->finishing = true;
+	send_more(p);
 }

@@ -19,6 +19,7 @@ struct ttrpc_peer {
 	/* One for the owner, one for each operation in flight, each call, each callback being run. */
 	unsigned int refs;
 	bool freed;	/* by its owner */
+	bool finishing;	/* our half is closed when the queue is empty */
 	bool ending;	/* nothing more is read; what is queued is still sent */
 	bool ended;	/* calls ended, closed() called */
 	int reason;

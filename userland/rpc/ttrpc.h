@@ -77,6 +77,8 @@ int ttrpc_peer_new(struct ttrpc_peer **out, struct loop *loop, int fd, const str
  * called. Safe from within its callbacks. Its memory goes when the loop has seen the last operation end.
  */
 void ttrpc_peer_free(struct ttrpc_peer *peer);
+/* Half-closes the stream once everything queued is sent; closed() comes when the other side ends its half. */
+void ttrpc_peer_finish(struct ttrpc_peer *peer);
 
 void ttrpc_reply(struct ttrpc_call *call, const ProtobufCMessage *response);
 void ttrpc_fail(struct ttrpc_call *call, const struct err *e);
