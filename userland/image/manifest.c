@@ -63,7 +63,7 @@ enum oci_kind oci_kind_of(const char *media_type)
 	return refusal(media_type) ? OCI_REFUSED : OCI_UNKNOWN;
 }
 
-int oci_refuse(const char *media_type, const char *wanted, struct err *e)
+int media_type_refuse(const char *media_type, const char *wanted, struct err *e)
 {
 	const char *why = refusal(media_type);
 
@@ -189,7 +189,7 @@ static int check_schema(const struct json_node *doc, enum oci_kind want, const c
 		return err_set(e, ENOTSUP, "schemaVersion %llu; only 2 is supported", (unsigned long long)version);
 	r = json_get_string(doc, "mediaType", &media_type, e);
 	if (!r && media_type && oci_kind_of(media_type) != want)
-		r = oci_refuse(media_type, what, e);
+		r = media_type_refuse(media_type, what, e);
 	return r;
 }
 
@@ -225,7 +225,7 @@ static int check_manifest(const struct oci_manifest *m, struct err *e)
 	size_t i;
 
 	if (oci_kind_of(m->config.media_type) != OCI_CONFIG) {
-		oci_refuse(m->config.media_type, "an image's configuration", e);
+		media_type_refuse(m->config.media_type, "an image's configuration", e);
 		return err_wrap(e, "config");
 	}
 	if (m->config.size > IMAGE_CONFIG_MAX)
@@ -237,7 +237,7 @@ static int check_manifest(const struct oci_manifest *m, struct err *e)
 	for (i = 0; i < m->n; i++) {
 		if (oci_kind_of(m->layers[i].media_type) == OCI_LAYER)
 			continue;
-		oci_refuse(m->layers[i].media_type, "a layer", e);
+		media_type_refuse(m->layers[i].media_type, "a layer", e);
 		return err_wrap(e, "layer %zu", i + 1);
 	}
 	return 0;

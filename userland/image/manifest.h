@@ -27,7 +27,7 @@ enum oci_kind {
 /* What a media type stands for. */
 enum oci_kind oci_kind_of(const char *media_type);
 /* Fails with -ENOTSUP and a message that says why media_type can't be used where `wanted` is. */
-int oci_refuse(const char *media_type, const char *wanted, struct err *e);
+int media_type_refuse(const char *media_type, const char *wanted, struct err *e);
 
 /* "sha256:" and 64, or "sha512:" and 128 lower-case hex digits. -EINVAL, -ENOTSUP (another algorithm). */
 int oci_digest_check(const char *digest, struct err *e);

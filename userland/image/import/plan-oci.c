@@ -116,7 +116,7 @@ static int follow(const struct source *src, const struct oci_descriptor *d, stru
 		char *json;
 
 		if (kind != OCI_MANIFEST && kind != OCI_INDEX) {
-			r = oci_refuse(d->media_type, "an image's manifest", e);
+			r = media_type_refuse(d->media_type, "an image's manifest", e);
 			break;
 		}
 		if (depth > IMAGE_INDEX_DEPTH_MAX) {
