@@ -13,27 +13,27 @@
 #include "base/err.h"
 
 enum opt_kind {
-	OPT_FLAG,	/* bool; --name, --name=true, --name=false */
-	OPT_STRING,	/* char *, owned by the parser's caller (cli_options_free) */
-	OPT_LIST,	/* struct strv, may be given again */
-	OPT_SIZE,	/* uint64_t bytes, base/util.h's parse_size */
-	OPT_DURATION,	/* uint64_t nanoseconds, parse_duration */
-	OPT_NUMBER,	/* int64_t, -1 or more */
-	OPT_CPUS,	/* uint64_t billionths of a CPU, at most 9 digits behind the point */
-	OPT_REFUSED,	/* docker has it, we don't: help is the reason */
+	OPT_FLAG,     /* bool; --name, --name=true, --name=false */
+	OPT_STRING,   /* char *, owned by the parser's caller (cli_options_free) */
+	OPT_LIST,     /* struct strv, may be given again */
+	OPT_SIZE,     /* uint64_t bytes, base/util.h's parse_size */
+	OPT_DURATION, /* uint64_t nanoseconds, parse_duration */
+	OPT_NUMBER,   /* int64_t, -1 or more */
+	OPT_CPUS,     /* uint64_t billionths of a CPU, at most 9 digits behind the point */
+	OPT_REFUSED,  /* docker has it, we don't: help is the reason */
 };
 
 /* What stands where an argument or a value is expected: completion's source. */
 enum word_kind { WORD_ANY, WORD_IMAGE, WORD_CONTAINER, WORD_RUNNING, WORD_FILE, WORD_COMMAND, WORD_FORMAT };
 
 struct opt {
-	const char *name;	/* without dashes */
-	char letter;		/* 0: none */
-	uint8_t kind;		/* enum opt_kind */
-	uint8_t word;		/* enum word_kind of the value */
-	const char *metavar;	/* value's name in help texts */
+	const char *name;    /* without dashes */
+	char letter;	     /* 0: none */
+	uint8_t kind;	     /* enum opt_kind */
+	uint8_t word;	     /* enum word_kind of the value */
+	const char *metavar; /* value's name in help texts */
 	const char *help;
-	size_t offset;		/* of the value in the command's options */
+	size_t offset; /* of the value in the command's options */
 };
 
 /* What stands before the command. */
@@ -44,22 +44,22 @@ struct cli_global {
 
 struct command {
 	const char *name;
-	const char *synopsis;		/* of the arguments behind the options */
+	const char *synopsis; /* of the arguments behind the options */
 	const char *help;
 	const struct opt *opts;
 	size_t opts_n;
-	size_t options_size;		/* of the struct that opts fill */
-	const void *defaults;		/* of that size; NULL: zeros */
-	uint8_t word;			/* enum word_kind of its arguments */
-	int min_args, max_args;		/* max_args -1: any number */
-	bool stops_at_argument;		/* options behind the first argument belong to it (run, exec) */
+	size_t options_size;	/* of the struct that opts fill */
+	const void *defaults;	/* of that size; NULL: zeros */
+	uint8_t word;		/* enum word_kind of its arguments */
+	int min_args, max_args; /* max_args -1: any number */
+	bool stops_at_argument; /* options behind the first argument belong to it (run, exec) */
 	bool hidden;
-	int fail_status;		/* exit status when run() fails with an error of ours */
+	int fail_status; /* exit status when run() fails with an error of ours */
 	/* Exit status, or negative errno with e set. argv is NULL-terminated. */
 	int (*run)(const struct cli_global *global, void *options, int argc, char **argv, struct err *e);
 };
 
-extern const struct command *const *const cli_commands;	/* in the help text's order */
+extern const struct command *const *const cli_commands; /* in the help text's order */
 extern const size_t cli_commands_n;
 const struct command *cli_command_find(const char *name);
 
@@ -74,7 +74,7 @@ int cli_parse(const struct opt *opts, size_t opts_n, void *options, bool stops_a
 	      int *rest, bool *help, struct err *e);
 void cli_options_free(const struct opt *opts, size_t opts_n, void *options);
 
-void cli_print_help(const struct command *command);	/* NULL: of the program */
+void cli_print_help(const struct command *command); /* NULL: of the program */
 void cli_complete(int argc, char **argv);
 
 /* The whole program; returns the exit status. */
@@ -95,7 +95,7 @@ void table_free(struct table *t);
 /* "3 minutes ago", "12.3MB": as docker says them. */
 void format_ago(int64_t since_s, char *buf, size_t size);
 void format_span(int64_t seconds, char *buf, size_t size);
-void format_time(int64_t since_s, char *buf, size_t size);	/* "2024-05-01 12:00:00 +0000 UTC" */
+void format_time(int64_t since_s, char *buf, size_t size); /* "2024-05-01 12:00:00 +0000 UTC" */
 void format_bytes(uint64_t bytes, char *buf, size_t size);
 
 /* One per file. */

@@ -38,8 +38,16 @@ static int run(const struct cli_global *global, void *options, int argc, char **
 }
 
 const struct command cmd_exec = {
-	.name = "exec", .synopsis = "SANDBOX COMMAND [ARG…]", .help = "run a further command in a running container",
-	.opts = opts, .opts_n = ARRAY_SIZE(opts), .options_size = sizeof(struct process_options),
-	.word = WORD_RUNNING, .min_args = 2, .max_args = -1, .stops_at_argument = true,
-	.fail_status = 1, .run = run,
+	.name = "exec",
+	.synopsis = "SANDBOX COMMAND [ARG…]",
+	.help = "run a further command in a running container",
+	.opts = opts,
+	.opts_n = ARRAY_SIZE(opts),
+	.options_size = sizeof(struct process_options),
+	.word = WORD_RUNNING,
+	.min_args = 2,
+	.max_args = -1,
+	.stops_at_argument = true,
+	.fail_status = 1,
+	.run = run,
 };

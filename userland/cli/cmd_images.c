@@ -44,11 +44,11 @@ static int print_images(const struct image_info *list, size_t n, const struct im
 			struct err *e)
 {
 	static const char *const columns[] = { "REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE" };
-	static const char *const json_columns[] = { "REPOSITORY", "TAG", "ID", "CREATED SINCE", "SIZE", "CREATED AT",
-						    "DISK SIZE" };
+	static const char *const json_columns[] = { "REPOSITORY", "TAG",	"ID",	    "CREATED SINCE",
+						    "SIZE",	  "CREATED AT", "DISK SIZE" };
 	bool json = format == FORMAT_JSON;
-	struct table *t = table_new(format, json ? json_columns : columns,
-				    json ? ARRAY_SIZE(json_columns) : ARRAY_SIZE(columns));
+	struct table *t =
+		table_new(format, json ? json_columns : columns, json ? ARRAY_SIZE(json_columns) : ARRAY_SIZE(columns));
 	size_t i;
 
 	for (i = 0; i < n; i++) {
@@ -89,8 +89,10 @@ static int images_run(const struct cli_global *global, void *options, int argc, 
 	if (!r) {
 		if (o->quiet)
 			for (i = 0; i < n; i++)
-				printf("%.*s\n", o->no_trunc ? 80 : 12, o->no_trunc ? list[i].id :
-				       str_starts(list[i].id, "sha256:") ? list[i].id + 7 : list[i].id);
+				printf("%.*s\n", o->no_trunc ? 80 : 12,
+				       o->no_trunc			   ? list[i].id
+				       : str_starts(list[i].id, "sha256:") ? list[i].id + 7
+									   : list[i].id);
 		else
 			r = print_images(list, n, o, format, e);
 		image_list_free(list, n);
@@ -100,9 +102,15 @@ static int images_run(const struct cli_global *global, void *options, int argc, 
 }
 
 const struct command cmd_images = {
-	.name = "images", .synopsis = "", .help = "list the images in the store",
-	.opts = images_opts, .opts_n = ARRAY_SIZE(images_opts), .options_size = sizeof(struct images_options),
-	.max_args = 0, .fail_status = 1, .run = images_run,
+	.name = "images",
+	.synopsis = "",
+	.help = "list the images in the store",
+	.opts = images_opts,
+	.opts_n = ARRAY_SIZE(images_opts),
+	.options_size = sizeof(struct images_options),
+	.max_args = 0,
+	.fail_status = 1,
+	.run = images_run,
 };
 
 struct rmi_options {
@@ -143,7 +151,15 @@ static int rmi_run(const struct cli_global *global, void *options, int argc, cha
 }
 
 const struct command cmd_rmi = {
-	.name = "rmi", .synopsis = "IMAGE…", .help = "remove images from the store",
-	.opts = rmi_opts, .opts_n = ARRAY_SIZE(rmi_opts), .options_size = sizeof(struct rmi_options),
-	.word = WORD_IMAGE, .min_args = 1, .max_args = -1, .fail_status = 1, .run = rmi_run,
+	.name = "rmi",
+	.synopsis = "IMAGE…",
+	.help = "remove images from the store",
+	.opts = rmi_opts,
+	.opts_n = ARRAY_SIZE(rmi_opts),
+	.options_size = sizeof(struct rmi_options),
+	.word = WORD_IMAGE,
+	.min_args = 1,
+	.max_args = -1,
+	.fail_status = 1,
+	.run = rmi_run,
 };

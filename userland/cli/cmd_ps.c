@@ -96,7 +96,9 @@ static void add_row(struct table *t, const struct state_ref *ref, const struct p
 static int ps_run(const struct cli_global *global, void *options, int argc, char **argv, struct err *e)
 {
 	static const char *const columns[] = { "SANDBOX ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "NAMES" };
-	static const char *const json_columns[] = { "ID", "IMAGE", "COMMAND", "CREATED AT", "STATUS", "NAMES", "STATE" };
+	static const char *const json_columns[] = {
+		"ID", "IMAGE", "COMMAND", "CREATED AT", "STATUS", "NAMES", "STATE"
+	};
 	const struct ps_options *o = options;
 	struct state_ref *list;
 	struct state *state;
@@ -134,9 +136,15 @@ static int ps_run(const struct cli_global *global, void *options, int argc, char
 }
 
 const struct command cmd_ps = {
-	.name = "ps", .synopsis = "", .help = "list sandboxes",
-	.opts = ps_opts, .opts_n = ARRAY_SIZE(ps_opts), .options_size = sizeof(struct ps_options),
-	.max_args = 0, .fail_status = 1, .run = ps_run,
+	.name = "ps",
+	.synopsis = "",
+	.help = "list sandboxes",
+	.opts = ps_opts,
+	.opts_n = ARRAY_SIZE(ps_opts),
+	.options_size = sizeof(struct ps_options),
+	.max_args = 0,
+	.fail_status = 1,
+	.run = ps_run,
 };
 
 /* ---- inspect: docker's names where it has the thing ---------------------------------------------------------- */
@@ -180,7 +188,8 @@ static struct json_object *state_json(const struct state_ref *ref)
 
 static struct json_object *config_json(const struct sandbox_record *r)
 {
-	struct json_object *o = json_object_new_object(), *cmd = json_object_new_array(), *labels = json_object_new_object();
+	struct json_object *o = json_object_new_object(), *cmd = json_object_new_array(),
+			   *labels = json_object_new_object();
 	size_t i;
 
 	for (i = 0; i < r->command.n; i++)
@@ -266,9 +275,17 @@ static int inspect_run(const struct cli_global *global, void *options, int argc,
 }
 
 const struct command cmd_inspect = {
-	.name = "inspect", .synopsis = "SANDBOX…", .help = "all that is known of sandboxes, as JSON",
-	.opts = inspect_opts, .opts_n = ARRAY_SIZE(inspect_opts), .options_size = sizeof(struct inspect_options),
-	.word = WORD_CONTAINER, .min_args = 1, .max_args = -1, .fail_status = 1, .run = inspect_run,
+	.name = "inspect",
+	.synopsis = "SANDBOX…",
+	.help = "all that is known of sandboxes, as JSON",
+	.opts = inspect_opts,
+	.opts_n = ARRAY_SIZE(inspect_opts),
+	.options_size = sizeof(struct inspect_options),
+	.word = WORD_CONTAINER,
+	.min_args = 1,
+	.max_args = -1,
+	.fail_status = 1,
+	.run = inspect_run,
 };
 
 /* ---- logs ----------------------------------------------------------------------------------------------------- */
@@ -280,7 +297,8 @@ struct logs_options {
 
 static const struct opt logs_opts[] = {
 	{ "follow", 'f', OPT_FLAG, 0, NULL, "go on until it ends", offsetof(struct logs_options, follow) },
-	{ "timestamps", 't', OPT_FLAG, 0, NULL, "say when each piece was written", offsetof(struct logs_options, timestamps) },
+	{ "timestamps", 't', OPT_FLAG, 0, NULL, "say when each piece was written",
+	  offsetof(struct logs_options, timestamps) },
 	{ "tail", 'n', OPT_NUMBER, 0, "N", "only the last lines", offsetof(struct logs_options, tail) },
 };
 
@@ -309,8 +327,11 @@ static int logs_run(const struct cli_global *global, void *options, int argc, ch
 	r = state_find(state, argv[0], &ref, e);
 	if (!r) {
 		const struct output_show show = {
-			.follow = o->follow, .timestamps = o->timestamps, .tail = o->tail,
-			.alive = still_locked, .opaque = &ref,
+			.follow = o->follow,
+			.timestamps = o->timestamps,
+			.tail = o->tail,
+			.alive = still_locked,
+			.opaque = &ref,
 		};
 
 		r = output_log_show(ref.dirfd, &show, e);
@@ -321,8 +342,16 @@ static int logs_run(const struct cli_global *global, void *options, int argc, ch
 }
 
 const struct command cmd_logs = {
-	.name = "logs", .synopsis = "SANDBOX", .help = "what a detached container has written",
-	.opts = logs_opts, .opts_n = ARRAY_SIZE(logs_opts), .options_size = sizeof(struct logs_options),
-	.defaults = &logs_defaults, .word = WORD_CONTAINER, .min_args = 1, .max_args = 1, .fail_status = 1,
+	.name = "logs",
+	.synopsis = "SANDBOX",
+	.help = "what a detached container has written",
+	.opts = logs_opts,
+	.opts_n = ARRAY_SIZE(logs_opts),
+	.options_size = sizeof(struct logs_options),
+	.defaults = &logs_defaults,
+	.word = WORD_CONTAINER,
+	.min_args = 1,
+	.max_args = 1,
+	.fail_status = 1,
 	.run = logs_run,
 };

@@ -70,9 +70,17 @@ static int kill_run(const struct cli_global *global, void *options, int argc, ch
 }
 
 const struct command cmd_kill = {
-	.name = "kill", .synopsis = "SANDBOX…", .help = "send a signal to the container",
-	.opts = kill_opts, .opts_n = ARRAY_SIZE(kill_opts), .options_size = sizeof(struct kill_options),
-	.word = WORD_RUNNING, .min_args = 1, .max_args = -1, .fail_status = 1, .run = kill_run,
+	.name = "kill",
+	.synopsis = "SANDBOX…",
+	.help = "send a signal to the container",
+	.opts = kill_opts,
+	.opts_n = ARRAY_SIZE(kill_opts),
+	.options_size = sizeof(struct kill_options),
+	.word = WORD_RUNNING,
+	.min_args = 1,
+	.max_args = -1,
+	.fail_status = 1,
+	.run = kill_run,
 };
 
 struct stop_options {
@@ -100,9 +108,17 @@ static int stop_run(const struct cli_global *global, void *options, int argc, ch
 }
 
 const struct command cmd_stop = {
-	.name = "stop", .synopsis = "SANDBOX…", .help = "ask containers to stop, then kill them",
-	.opts = stop_opts, .opts_n = ARRAY_SIZE(stop_opts), .options_size = sizeof(struct stop_options),
-	.defaults = &stop_defaults, .word = WORD_RUNNING, .min_args = 1, .max_args = -1, .fail_status = 1,
+	.name = "stop",
+	.synopsis = "SANDBOX…",
+	.help = "ask containers to stop, then kill them",
+	.opts = stop_opts,
+	.opts_n = ARRAY_SIZE(stop_opts),
+	.options_size = sizeof(struct stop_options),
+	.defaults = &stop_defaults,
+	.word = WORD_RUNNING,
+	.min_args = 1,
+	.max_args = -1,
+	.fail_status = 1,
 	.run = stop_run,
 };
 
@@ -123,8 +139,14 @@ static int wait_run(const struct cli_global *global, void *options, int argc, ch
 }
 
 const struct command cmd_wait = {
-	.name = "wait", .synopsis = "SANDBOX…", .help = "wait until containers end, print their exit statuses",
-	.word = WORD_CONTAINER, .min_args = 1, .max_args = -1, .fail_status = 1, .run = wait_run,
+	.name = "wait",
+	.synopsis = "SANDBOX…",
+	.help = "wait until containers end, print their exit statuses",
+	.word = WORD_CONTAINER,
+	.min_args = 1,
+	.max_args = -1,
+	.fail_status = 1,
+	.run = wait_run,
 };
 
 struct rm_options {
@@ -157,7 +179,15 @@ static int rm_run(const struct cli_global *global, void *options, int argc, char
 }
 
 const struct command cmd_rm = {
-	.name = "rm", .synopsis = "SANDBOX…", .help = "remove sandboxes that have ended",
-	.opts = rm_opts, .opts_n = ARRAY_SIZE(rm_opts), .options_size = sizeof(struct rm_options),
-	.word = WORD_CONTAINER, .min_args = 1, .max_args = -1, .fail_status = 1, .run = rm_run,
+	.name = "rm",
+	.synopsis = "SANDBOX…",
+	.help = "remove sandboxes that have ended",
+	.opts = rm_opts,
+	.opts_n = ARRAY_SIZE(rm_opts),
+	.options_size = sizeof(struct rm_options),
+	.word = WORD_CONTAINER,
+	.min_args = 1,
+	.max_args = -1,
+	.fail_status = 1,
+	.run = rm_run,
 };

@@ -163,9 +163,15 @@ void table_free(struct table *t)
 
 void format_span(int64_t seconds, char *buf, size_t size)
 {
-	static const struct { int64_t from, unit; const char *name; } units[] = {
-		{ 2 * 365 * 86400, 365 * 86400, "years" }, { 60 * 86400, 30 * 86400, "months" },
-		{ 14 * 86400, 7 * 86400, "weeks" }, { 48 * 3600, 86400, "days" }, { 7200, 3600, "hours" },
+	static const struct {
+		int64_t from, unit;
+		const char *name;
+	} units[] = {
+		{ 2 * 365 * 86400, 365 * 86400, "years" },
+		{ 60 * 86400, 30 * 86400, "months" },
+		{ 14 * 86400, 7 * 86400, "weeks" },
+		{ 48 * 3600, 86400, "days" },
+		{ 7200, 3600, "hours" },
 		{ 120, 60, "minutes" },
 	};
 	size_t i;

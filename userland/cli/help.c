@@ -126,7 +126,7 @@ static void offer_word(enum word_kind kind, const char *prefix)
 		offer("table", prefix);
 		break;
 	case WORD_FILE:
-	case WORD_ANY: break;	/* the shell's own */
+	case WORD_ANY: break; /* the shell's own */
 	}
 }
 
@@ -152,8 +152,9 @@ static const struct opt *option_with_value(const struct opt *opts, size_t n, con
 	for (i = 0; i < n; i++) {
 		if (opts[i].kind == OPT_FLAG || opts[i].kind == OPT_REFUSED)
 			continue;
-		if (str_starts(word, "--") ? str_eq(word + 2, opts[i].name) :
-		    word[0] == '-' && opts[i].letter && word[strlen(word) - 1] == opts[i].letter)
+		if (str_starts(word, "--")
+			    ? str_eq(word + 2, opts[i].name)
+			    : word[0] == '-' && opts[i].letter && word[strlen(word) - 1] == opts[i].letter)
 			return &opts[i];
 	}
 	return NULL;
@@ -202,6 +203,11 @@ static int complete_run(const struct cli_global *global, void *options, int argc
 }
 
 const struct command cmd_complete = {
-	.name = "__complete", .synopsis = "WORD…", .help = "what the last word may be", .max_args = -1, .hidden = true,
-	.fail_status = 1, .run = complete_run,
+	.name = "__complete",
+	.synopsis = "WORD…",
+	.help = "what the last word may be",
+	.max_args = -1,
+	.hidden = true,
+	.fail_status = 1,
+	.run = complete_run,
 };

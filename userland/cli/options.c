@@ -79,9 +79,7 @@ static int set_value(const struct opt *o, void *options, const char *value, stru
 		free(*(char **)at);
 		*(char **)at = xstrdup(value);
 		return 0;
-	case OPT_LIST:
-		strv_push(at, value);
-		return 0;
+	case OPT_LIST: strv_push(at, value); return 0;
 	case OPT_SIZE:
 		if (parse_size(value, at))
 			return err_set(e, EINVAL, "--%s '%s' is not a size; say 64m or 1g", o->name, value);
@@ -103,8 +101,7 @@ static int set_value(const struct opt *o, void *options, const char *value, stru
 		if (parse_cpus(value, at))
 			return err_set(e, EINVAL, "--%s '%s' is not a number of CPUs; say 2 or 0.5", o->name, value);
 		return 0;
-	default:
-		return err_set(e, EINVAL, "--%s: %s", o->name, o->help);
+	default: return err_set(e, EINVAL, "--%s: %s", o->name, o->help);
 	}
 }
 

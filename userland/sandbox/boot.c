@@ -43,7 +43,8 @@ static int listen_at(struct sandbox *s, struct err *e)
 	s->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	/* The folder's own path may be longer than sun_path. */
 	snprintf(addr.sun_path, sizeof(addr.sun_path), "/proc/self/fd/%d/vsock", s->home.dirfd);
-	if (s->listen_fd < 0 || bind(s->listen_fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 || listen(s->listen_fd, 64) < 0)
+	if (s->listen_fd < 0 || bind(s->listen_fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 ||
+	    listen(s->listen_fd, 64) < 0)
 		return err_errno(e, errno, "cannot listen at %s/vsock", s->home.path);
 	return 0;
 }
@@ -64,7 +65,8 @@ static int open_channels(struct sandbox *s, struct err *e)
 		return err_errno(e, errno, "pipe");
 	s->console.fd = pair[0];
 	s->log_vmm_fd = pair[1];
-	s->console.file = openat(s->home.dirfd, "console.log", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+	s->console.file =
+		openat(s->home.dirfd, "console.log", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (s->console.file < 0)
 		return err_errno(e, errno, "cannot make %s/console.log", s->home.path);
 	/* What a detached one says is in the file. */
@@ -104,9 +106,18 @@ int stage_vmspec(struct sandbox *s, struct err *e)
 		return r;
 	cmdline = read_cmdline();
 	f = (struct vm_facts){
-		.kvm_fd = s->kvm_fd, .kernel_fd = s->kernel_fd, .initramfs_fd = s->initramfs_fd, .report_fd = s->report_vmm_fd,
-		.log_fd = s->log_vmm_fd, .parent_fd = s->self_fd, .rootfs_fd = s->image->rootfs_fd, .listen_fd = s->listen_fd,
-		.control_fd = s->control_guest_fd, .uid = s->home.uid, .host_mem_bytes = s->host_mem_bytes, .cmdline = cmdline,
+		.kvm_fd = s->kvm_fd,
+		.kernel_fd = s->kernel_fd,
+		.initramfs_fd = s->initramfs_fd,
+		.report_fd = s->report_vmm_fd,
+		.log_fd = s->log_vmm_fd,
+		.parent_fd = s->self_fd,
+		.rootfs_fd = s->image->rootfs_fd,
+		.listen_fd = s->listen_fd,
+		.control_fd = s->control_guest_fd,
+		.uid = s->home.uid,
+		.host_mem_bytes = s->host_mem_bytes,
+		.cmdline = cmdline,
 	};
 	s->vmspec = xcalloc(1, sizeof(*s->vmspec));
 	r = vmspec_build(o, &f, s->vmspec, e);
@@ -202,8 +213,9 @@ int sandbox_vm_error(struct sandbox *s, struct err *e)
 			       s->report.msg);
 	}
 	if (s->vmm.status > 128)
-		return err_set(e, EIO, "the VM ended: microvm-vmm was killed by signal %d (%s)%s%s", s->vmm.status - 128,
-			       strsignal(s->vmm.status - 128), line[0] ? "; its last words: " : "", line);
+		return err_set(e, EIO, "the VM ended: microvm-vmm was killed by signal %d (%s)%s%s",
+			       s->vmm.status - 128, strsignal(s->vmm.status - 128), line[0] ? "; its last words: " : "",
+			       line);
 	return err_set(e, EIO, "the VM ended: microvm-vmm exited with status %d%s%s", s->vmm.status,
 		       line[0] ? "; its last words: " : " and no word", line);
 }
@@ -213,8 +225,9 @@ int sandbox_call_error(struct sandbox *s, struct err *e)
 	int i;
 
 	/* The stream's end and the report come by different ways: what killed the call may be told a moment later. */
-	for (i = 0; i < 1000 && !s->vmm_gone && !s->cancelled_by && !s->timed_out && (e->code == EPIPE || e->code == ECANCELED ||
-	     e->code == ECONNRESET || e->code == ECONNREFUSED); i++) {
+	for (i = 0; i < 1000 && !s->vmm_gone && !s->cancelled_by && !s->timed_out &&
+		    (e->code == EPIPE || e->code == ECANCELED || e->code == ECONNRESET || e->code == ECONNREFUSED);
+	     i++) {
 		struct pollfd p = { .fd = s->vmm.pidfd, .events = POLLIN };
 
 		if (poll(&p, 1, 10) > 0)
@@ -288,8 +301,10 @@ static int boot_limit_error(struct sandbox *s, struct err *e)
 	vmm_reap(&s->vmm);
 	console_drain(&s->console);
 	console_last_line(&s->console, line, sizeof(line));
-	return err_set(e, ETIMEDOUT, "the guest did not boot within %llu s; its console's last line: %s; --debug-console shows "
-		       "all of it", (unsigned long long)(s->options->boot_timeout_ns / 1000000000), line[0] ? line : "(none)");
+	return err_set(e, ETIMEDOUT,
+		       "the guest did not boot within %llu s; its console's last line: %s; --debug-console shows "
+		       "all of it",
+		       (unsigned long long)(s->options->boot_timeout_ns / 1000000000), line[0] ? line : "(none)");
 }
 
 int stage_boot(struct sandbox *s, struct err *e)

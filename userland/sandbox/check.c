@@ -24,7 +24,8 @@
 
 typedef void check_fn(const struct sandbox_paths *paths, struct check *c);
 
-static void found(struct check *c, enum check_result result, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+static void found(struct check *c, enum check_result result, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
 static void found(struct check *c, enum check_result result, const char *fmt, ...)
 {
 	va_list ap;
@@ -253,10 +254,12 @@ static const struct {
 	const char *name;
 	check_fn *fn;
 } rows[] = {
-	{ "root", check_root }, { "kernel", check_kernel }, { "kvm", check_kvm }, { "cpu", check_cpu },
-	{ "io_uring", check_io_uring }, { "memfd", check_memfd }, { "cgroup", check_cgroup }, { "memory", check_memory },
-	{ "vmm", check_vmm }, { "import", check_import }, { "guest kernel", check_vmlinux }, { "initramfs", check_initramfs },
-	{ "mkfs.erofs", check_mkfs }, { "store", check_store }, { "state", check_state }, { "module", check_module },
+	{ "root", check_root },	      { "kernel", check_kernel },	 { "kvm", check_kvm },
+	{ "cpu", check_cpu },	      { "io_uring", check_io_uring },	 { "memfd", check_memfd },
+	{ "cgroup", check_cgroup },   { "memory", check_memory },	 { "vmm", check_vmm },
+	{ "import", check_import },   { "guest kernel", check_vmlinux }, { "initramfs", check_initramfs },
+	{ "mkfs.erofs", check_mkfs }, { "store", check_store },		 { "state", check_state },
+	{ "module", check_module },
 };
 
 const struct check *sandbox_check(const struct sandbox_paths *paths, size_t *n)

@@ -12,14 +12,14 @@
 
 #include "io/loop.h"
 
-#define CONSOLE_FILE_MAX (256u << 10)	/* the beginning; what comes later is in the tail only */
+#define CONSOLE_FILE_MAX (256u << 10) /* the beginning; what comes later is in the tail only */
 #define CONSOLE_TAIL_LEN 2048u
 #define CONSOLE_READ_LEN 4096u
 
 struct console {
-	int fd;			/* the pipe's read end; -1: not open */
-	int file;		/* -1: none */
-	int echo_fd;		/* -1: none */
+	int fd;	     /* the pipe's read end; -1: not open */
+	int file;    /* -1: none */
+	int echo_fd; /* -1: none */
 	struct loop *loop;
 	struct loop_op op;
 	size_t written;
@@ -29,7 +29,10 @@ struct console {
 	uint8_t buf[CONSOLE_READ_LEN];
 };
 
-#define CONSOLE_INIT { .fd = -1, .file = -1, .echo_fd = -1 }
+#define CONSOLE_INIT                                \
+	{                                           \
+		.fd = -1, .file = -1, .echo_fd = -1 \
+	}
 
 void console_start(struct console *c, struct loop *loop);
 /* Takes what is still in the pipe. */

@@ -80,7 +80,8 @@ static int add_annotations(struct sandbox *s, struct err *e)
 		microvm__name_value__init(nv);
 		nv->name = xstrndup(list->v[i], eq - list->v[i]);
 		nv->value = xstrdup(eq + 1);
-		spec->annotations = xreallocarray(spec->annotations, spec->n_annotations + 1, sizeof(*spec->annotations));
+		spec->annotations =
+			xreallocarray(spec->annotations, spec->n_annotations + 1, sizeof(*spec->annotations));
 		spec->annotations[spec->n_annotations++] = nv;
 	}
 	return 0;
@@ -122,7 +123,8 @@ static struct stdio_options stdio_options(struct sandbox *s)
 	bool detached = s->options->process.detach;
 
 	return (struct stdio_options){
-		.interactive = s->options->process.interactive && !detached, .tty = s->record.tty,
+		.interactive = s->options->process.interactive && !detached,
+		.tty = s->record.tty,
 		.log = detached ? &s->output : NULL,
 	};
 }
@@ -171,8 +173,8 @@ static int hosts_file(struct sandbox *s, char **text, struct err *e)
 	const struct run_options *o = s->options;
 	const char *domain = o->domainname;
 	char *t = xasprintf("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\t%s%s%s%s%s\n",
-			    domain ? s->record.hostname : "", domain ? "." : "", domain ? domain : "", domain ? " " : "",
-			    s->record.hostname);
+			    domain ? s->record.hostname : "", domain ? "." : "", domain ? domain : "",
+			    domain ? " " : "", s->record.hostname);
 	size_t i;
 
 	for (i = 0; i < o->add_host.n; i++) {
@@ -300,8 +302,8 @@ static int save_process(struct sandbox *s, struct err *e)
 {
 	size_t len = microvm__process__get_packed_size(s->spec->process);
 	_cleanup_free_ uint8_t *packed = xcalloc(1, len);
-	_cleanup_close_ int fd = openat(s->home.dirfd, SANDBOX_PROCESS_FILE, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW,
-					0600);
+	_cleanup_close_ int fd = openat(s->home.dirfd, SANDBOX_PROCESS_FILE,
+					O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
 	int r;
 
 	microvm__process__pack(s->spec->process, packed);

@@ -63,7 +63,11 @@ static int make_process(const struct state_ref *ref, const struct process_option
 			Microvm__Process **process, struct err *e)
 {
 	struct oci_exec_options oci = {
-		.args = command, .cwd = o->workdir, .user = o->user, .terminal = o->tty, .privileged = o->privileged,
+		.args = command,
+		.cwd = o->workdir,
+		.user = o->user,
+		.terminal = o->tty,
+		.privileged = o->privileged,
 	};
 	struct strv env = { 0 };
 	Microvm__Process *base;
@@ -82,9 +86,7 @@ static int make_process(const struct state_ref *ref, const struct process_option
 	return r;
 }
 
-static void on_done_quietly(const ProtobufCMessage *reply, const struct err *e, void *arg)
-{
-}
+static void on_done_quietly(const ProtobufCMessage *reply, const struct err *e, void *arg) {}
 
 static void on_signal(struct loop_op *op, int res)
 {
@@ -171,9 +173,12 @@ static int wait_for_end(struct exec *x, struct err *e)
 	return x->status;
 }
 
-static int start(struct exec *x, const struct process_options *o, Microvm__Process *process, const char *socket, struct err *e)
+static int start(struct exec *x, const struct process_options *o, Microvm__Process *process, const char *socket,
+		 struct err *e)
 {
-	const struct stdio_options streams = { .interactive = o->interactive && !o->detach, .tty = o->tty, .quiet = o->detach };
+	const struct stdio_options streams = { .interactive = o->interactive && !o->detach,
+					       .tty = o->tty,
+					       .quiet = o->detach };
 	Microvm__ExecRequest req;
 	Microvm__Stdio stdio;
 	int r = stdio_open(&x->stdio, x->loop, socket, &streams, e);
@@ -191,7 +196,8 @@ static int start(struct exec *x, const struct process_options *o, Microvm__Proce
 	return agent_exec_process(x->agent, &req, NULL, e);
 }
 
-static int run(struct exec *x, struct state_ref *ref, const struct process_options *o, Microvm__Process *process, struct err *e)
+static int run(struct exec *x, struct state_ref *ref, const struct process_options *o, Microvm__Process *process,
+	       struct err *e)
 {
 	_cleanup_free_ char *socket = xasprintf("%s/vsock", ref->path);
 	_cleanup_close_ int fd = agent_connect_unix(socket, GUEST_RPC_PORT, CONNECT_TIMEOUT_MS, e);

@@ -14,9 +14,9 @@
 #define FORWARD_BUF_LEN 65536u
 
 enum forward_kind {
-	FORWARD_FD,		/* any file of the caller's: pipe, terminal, regular file; maybe non-blocking */
-	FORWARD_SOCKET,		/* a stream socket of ours */
-	FORWARD_SINK,		/* out only: sink() */
+	FORWARD_FD,	/* any file of the caller's: pipe, terminal, regular file; maybe non-blocking */
+	FORWARD_SOCKET, /* a stream socket of ours */
+	FORWARD_SINK,	/* out only: sink() */
 };
 
 struct forward {
@@ -36,7 +36,7 @@ struct forward {
 	struct loop_op op;
 	uint8_t *buf;
 	size_t have, done;
-	uint64_t bytes;		/* delivered so far: whoever waits for the end can see that it moves */
+	uint64_t bytes; /* delivered so far: whoever waits for the end can see that it moves */
 	bool active, writing, polling;
 };
 

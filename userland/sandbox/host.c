@@ -21,14 +21,18 @@ static int check_options(const struct run_options *o, struct err *e)
 	int number;
 
 	if (o->network && !str_eq(o->network, "none"))
-		return err_set(e, ENOTSUP, "--network %s: a sandbox has no network device yet, only none is there", o->network);
+		return err_set(e, ENOTSUP, "--network %s: a sandbox has no network device yet, only none is there",
+			       o->network);
 	if (o->stop_signal && oci_signal_parse(o->stop_signal, &number, e))
 		return err_wrap(e, "--stop-signal");
 	if (o->name && !state_name_valid(o->name))
-		return err_set(e, EINVAL, "--name '%s': letters, digits, '_', '.' and '-' make a name, the first a letter or digit",
-			       o->name);
-	if (o->process.detach && o->timeout_ns && !o->remove && o->timeout_ns > INT64_MAX)
-		return err_set(e, ERANGE, "--timeout is too long");
+		return err_set(
+			e, EINVAL,
+			"--name '%s': letters, digits, '_', '.' and '-' make a name, the first a letter or digit",
+			o->name);
+	if (!o->boot_timeout_ns || o->boot_timeout_ns > SANDBOX_BOOT_TIMEOUT_NS)
+		return err_set(e, ERANGE, "--boot-timeout: it is at most %llus, and more than 0",
+			       SANDBOX_BOOT_TIMEOUT_NS / 1000000000);
 	return stdio_check(o->process.interactive, o->process.tty, o->process.detach, e);
 }
 
@@ -82,7 +86,8 @@ int stage_image(struct sandbox *s, struct err *e)
 	const char *store = s->paths->store ? s->paths->store : getenv("MICROVM_STORE");
 	struct progress p = { .on_line = false };
 	const struct image_get_options o = {
-		.progress = isatty(2) ? show_progress : NULL, .opaque = &p,
+		.progress = isatty(2) ? show_progress : NULL,
+		.opaque = &p,
 	};
 	int r;
 
@@ -190,18 +195,20 @@ void background_ready(struct sandbox *s)
 	if (null >= 0)
 		dup2(null, 2);
 	if (chdir("/") < 0)
-		s->gave_up = false;	/* it only keeps a folder busy */
+		s->gave_up = false; /* it only keeps a folder busy */
 }
 
-void background_failed(struct sandbox *s, const struct err *e)
+void background_failed(struct sandbox *s, int status, struct err *e)
 {
 	char text[ERR_MSG_MAX + 5];
 
 	if (s->ready_fd < 0)
 		return;
-	snprintf(text, sizeof(text), "-%03d%s", s->record.exit_status & 255, e->msg);
+	snprintf(text, sizeof(text), "-%03d%s", status & 255, e->msg);
 	if (write(s->ready_fd, text, strlen(text)) < 0)
 		s->gave_up = true;
+	cleanup_closep(&s->ready_fd);
+	*e = (struct err)ERR_INIT;
 }
 
 /* ---- identity ----------------------------------------------------------------------------------------------------- */
@@ -224,8 +231,9 @@ static void fill_record(struct sandbox *s)
 	r->mem_bytes = o->mem_bytes;
 	r->nano_cpus = o->nano_cpus;
 	r->supervisor_pid = getpid();
-	r->stop_signal = xstrdup(o->stop_signal ? o->stop_signal :
-				 s->image->config.stop_signal ? s->image->config.stop_signal : "SIGTERM");
+	r->stop_signal = xstrdup(o->stop_signal			? o->stop_signal
+				 : s->image->config.stop_signal ? s->image->config.stop_signal
+								: "SIGTERM");
 	r->stop_timeout_ns = o->stop_timeout_ns;
 }
 
@@ -252,7 +260,8 @@ int stage_identity(struct sandbox *s, struct err *e)
 	r = loop_new(&s->loop, LOOP_ENTRIES, 0);
 	if (r)
 		return err_errno(e, r, "cannot make an io_uring%s",
-				 r == -EPERM || r == -ENOSYS ? "; 'sysctl kernel.io_uring_disabled=0' allows them" : "");
+				 r == -EPERM || r == -ENOSYS ? "; 'sysctl kernel.io_uring_disabled=0' allows them"
+							     : "");
 	fill_record(s);
 	r = state_create(s->state, &s->record, &s->home, e);
 	return r ? r : write_cidfile(s, e);
@@ -276,7 +285,6 @@ void undo_identity(struct sandbox *s)
 		unlink(s->cidfile);
 	free(s->cidfile);
 	sandbox_record_free(&s->record);
-	cleanup_closep(&s->ready_fd);
 	if (s->loop)
 		loop_free(s->loop);
 	s->loop = NULL;

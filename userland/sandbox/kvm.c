@@ -24,17 +24,19 @@ static int open_error(int why, struct err *e)
 {
 	switch (why) {
 	case ENOENT:
-		return err_set(e, why, KVM_PATH " is not there: load kvm_intel or kvm_amd, turn virtualization on in the firmware, "
+		return err_set(e, why,
+			       KVM_PATH
+			       " is not there: load kvm_intel or kvm_amd, turn virtualization on in the firmware, "
 			       "or run it in the lab (tests/lab/lab)");
 	case EACCES:
 	case EPERM:
-		return err_set(e, why, KVM_PATH " may not be opened: call microvm as root, and let the container or cgroup you are in "
+		return err_set(e, why,
+			       KVM_PATH
+			       " may not be opened: call microvm as root, and let the container or cgroup you are in "
 			       "use the device");
 	case ENXIO:
-	case ENODEV:
-		return err_set(e, why, KVM_PATH " has no driver behind it: load kvm_intel or kvm_amd");
-	default:
-		return err_errno(e, why, "cannot open " KVM_PATH);
+	case ENODEV: return err_set(e, why, KVM_PATH " has no driver behind it: load kvm_intel or kvm_amd");
+	default: return err_errno(e, why, "cannot open " KVM_PATH);
 	}
 }
 
@@ -49,7 +51,8 @@ int kvm_device_open(int *out, struct err *e)
 	if (version < 0)
 		return err_set(e, ENODEV, KVM_PATH " is no KVM; remove what is there and load kvm_intel or kvm_amd");
 	if (version != KVM_API_VERSION)
-		return err_set(e, ENODEV, KVM_PATH " speaks version %d, not %d; use a kernel from 6.1 on", version, KVM_API_VERSION);
+		return err_set(e, ENODEV, KVM_PATH " speaks version %d, not %d; use a kernel from 6.1 on", version,
+			       KVM_API_VERSION);
 	*out = take_fd(&fd);
 	return 0;
 }

@@ -8,21 +8,21 @@
 #include "sandbox/state.h"
 
 static const char *const adjectives[] = {
-	"agile", "amber", "bold", "brave", "bright", "brisk", "calm", "clear", "clever", "cosy", "crisp", "curious",
-	"daring", "deft", "eager", "early", "fair", "fleet", "fond", "fresh", "gentle", "glad", "golden", "grand",
-	"happy", "hardy", "honest", "jolly", "keen", "kind", "lively", "lucid", "lucky", "mellow", "merry", "mild",
-	"neat", "nimble", "noble", "patient", "plain", "proud", "quick", "quiet", "rapid", "ready", "robust", "serene",
-	"sharp", "silent", "sleek", "smart", "snug", "solid", "spry", "steady", "sunny", "swift", "tidy", "vivid",
-	"warm", "wise", "witty", "zesty",
+	"agile",   "amber",  "bold",   "brave",	 "bright", "brisk",  "calm",	"clear", "clever", "cosy",   "crisp",
+	"curious", "daring", "deft",   "eager",	 "early",  "fair",   "fleet",	"fond",	 "fresh",  "gentle", "glad",
+	"golden",  "grand",  "happy",  "hardy",	 "honest", "jolly",  "keen",	"kind",	 "lively", "lucid",  "lucky",
+	"mellow",  "merry",  "mild",   "neat",	 "nimble", "noble",  "patient", "plain", "proud",  "quick",  "quiet",
+	"rapid",   "ready",  "robust", "serene", "sharp",  "silent", "sleek",	"smart", "snug",   "solid",  "spry",
+	"steady",  "sunny",  "swift",  "tidy",	 "vivid",  "warm",   "wise",	"witty", "zesty",
 };
 
 static const char *const nouns[] = {
-	"acorn", "alder", "anchor", "aspen", "badger", "beacon", "beech", "birch", "bison", "brook", "cedar", "cliff",
-	"comet", "crane", "cricket", "curlew", "dune", "ember", "falcon", "fern", "finch", "fjord", "flint", "gale",
-	"glade", "harbor", "hawk", "hazel", "heron", "ibis", "juniper", "kestrel", "lantern", "lark", "linden", "lynx",
-	"maple", "marten", "meadow", "moss", "oriole", "osprey", "otter", "pebble", "pine", "plover", "quail", "quartz",
-	"raven", "reed", "robin", "rowan", "sparrow", "spruce", "stoat", "swan", "thistle", "tide", "vale", "walnut",
-	"willow", "wren", "yarrow", "zephyr",
+	"acorn", "alder",   "anchor", "aspen",	 "badger", "beacon", "beech", "birch",	"bison",   "brook",   "cedar",
+	"cliff", "comet",   "crane",  "cricket", "curlew", "dune",   "ember", "falcon", "fern",	   "finch",   "fjord",
+	"flint", "gale",    "glade",  "harbor",	 "hawk",   "hazel",  "heron", "ibis",	"juniper", "kestrel", "lantern",
+	"lark",	 "linden",  "lynx",   "maple",	 "marten", "meadow", "moss",  "oriole", "osprey",  "otter",   "pebble",
+	"pine",	 "plover",  "quail",  "quartz",	 "raven",  "reed",   "robin", "rowan",	"sparrow", "spruce",  "stoat",
+	"swan",	 "thistle", "tide",   "vale",	 "walnut", "willow", "wren",  "yarrow", "zephyr",
 };
 
 char *state_name_random(unsigned int attempt)

@@ -11,59 +11,63 @@
 
 /* Where things are on this host; NULL: the default, or what the environment says (paths.h). */
 struct sandbox_paths {
-	const char *state;	/* MICROVM_STATE, /run/microvm */
-	const char *store;	/* MICROVM_STORE, /var/lib/microvm */
+	const char *state; /* MICROVM_STATE, /run/microvm */
+	const char *store; /* MICROVM_STORE, /var/lib/microvm */
 };
 
 /* A process: of `run` and of `exec`. Not owned, unless a front end says so. */
 struct process_options {
-	struct strv env;	/* NAME=VALUE, or NAME: from our own environment */
-	struct strv env_file;	/* paths of files with one such line each */
+	struct strv env;      /* NAME=VALUE, or NAME: from our own environment */
+	struct strv env_file; /* paths of files with one such line each */
 	char *workdir, *user;
-	bool interactive;	/* -i: our stdin is its stdin */
+	bool interactive; /* -i: our stdin is its stdin */
 	bool tty;
 	bool detach;
 	bool privileged;
 };
 
 #define SANDBOX_MEM_DEFAULT (256ull << 20)
-#define SANDBOX_MEM_MIN (48ull << 20)	/* the kernel's own tables and the agent; less does not reach its init */
+#define SANDBOX_MEM_MIN (48ull << 20) /* the kernel's own tables and the agent; less does not reach its init */
 #define SANDBOX_BOOT_TIMEOUT_NS 60000000000ull
 #define SANDBOX_STOP_TIMEOUT_NS 10000000000ull
 
 struct run_options {
 	struct process_options process;
-	char *image;			/* any reference image_get takes */
-	char **command;			/* NULL-terminated; may be empty */
-	char *name;			/* NULL: made up */
-	char *hostname, *domainname;	/* NULL: the id's first 12 digits */
-	char *entrypoint;		/* NULL: the image's; "": none */
-	char *config;			/* an OCI config.json in place of all that follows up to `labels`; NULL: none */
-	struct strv cap_add, cap_drop, security_opt, tmpfs, ulimit, sysctl, group_add, annotation, add_host, storage_opt;
+	char *image;		     /* any reference image_get takes */
+	char **command;		     /* NULL-terminated; may be empty */
+	char *name;		     /* NULL: made up */
+	char *hostname, *domainname; /* NULL: the id's first 12 digits */
+	char *entrypoint;	     /* NULL: the image's; "": none */
+	char *config;		     /* an OCI config.json in place of all that follows up to `labels`; NULL: none */
+	struct strv cap_add, cap_drop, security_opt, tmpfs, ulimit, sysctl, group_add, annotation, add_host,
+		storage_opt;
 	bool read_only;
 	bool init;
-	int64_t pids_limit;		/* 0 or -1: none */
+	int64_t pids_limit; /* 0 or -1: none */
 	char *oom_score_adj;
-	uint64_t shm_bytes;		/* 0: 64 MiB */
+	uint64_t shm_bytes; /* 0: 64 MiB */
 	struct strv labels;
 
-	uint64_t mem_bytes;		/* of the whole VM */
-	uint64_t nano_cpus;		/* 0: one vCPU, no quota */
-	char *kernel, *initramfs;	/* NULL: those installed */
-	char *kernel_args;		/* behind our own */
+	uint64_t mem_bytes;	  /* of the whole VM */
+	uint64_t nano_cpus;	  /* 0: one vCPU, no quota */
+	char *kernel, *initramfs; /* NULL: those installed */
+	char *kernel_args;	  /* behind our own */
 	uint64_t boot_timeout_ns;
-	bool debug_console;		/* the guest's console comes to our stderr */
+	bool debug_console; /* the guest's console comes to our stderr */
 
-	char *stop_signal;		/* NULL: the image's, else SIGTERM */
+	char *stop_signal; /* NULL: the image's, else SIGTERM */
 	uint64_t stop_timeout_ns;
-	uint64_t timeout_ns;		/* of the whole run; 0: none */
-	char *network;			/* NULL or "none" */
+	uint64_t timeout_ns; /* of the whole run; 0: none */
+	char *network;	     /* NULL or "none" */
 	char *cidfile;
-	bool remove;			/* --rm */
+	bool remove; /* --rm */
 	bool sig_proxy;
 };
 
-#define RUN_OPTIONS_INIT { .mem_bytes = SANDBOX_MEM_DEFAULT, .boot_timeout_ns = SANDBOX_BOOT_TIMEOUT_NS, \
-	.stop_timeout_ns = SANDBOX_STOP_TIMEOUT_NS, .sig_proxy = true }
+#define RUN_OPTIONS_INIT                                                                      \
+	{                                                                                     \
+		.mem_bytes = SANDBOX_MEM_DEFAULT, .boot_timeout_ns = SANDBOX_BOOT_TIMEOUT_NS, \
+		.stop_timeout_ns = SANDBOX_STOP_TIMEOUT_NS, .sig_proxy = true                 \
+	}
 
 #endif

@@ -160,7 +160,8 @@ static int follow(int dirfd, int *fd, const struct output_show *show)
 	size_t none = 0;
 	int r;
 
-	if (watch < 0 || inotify_add_watch(watch, folder, IN_MODIFY | IN_CREATE | IN_MOVED_TO | IN_DELETE | IN_DELETE_SELF) < 0)
+	if (watch < 0 ||
+	    inotify_add_watch(watch, folder, IN_MODIFY | IN_CREATE | IN_MOVED_TO | IN_DELETE | IN_DELETE_SELF) < 0)
 		return -errno;
 	for (;;) {
 		bool alive = show->alive(show->opaque);

@@ -16,9 +16,9 @@
 #define OUTPUT_RECORD_MAX 65536u
 
 struct output_header {
-	int64_t time_ns;	/* CLOCK_REALTIME */
+	int64_t time_ns; /* CLOCK_REALTIME */
 	uint32_t len_bytes;
-	uint32_t stream;	/* 1: stdout, 2: stderr */
+	uint32_t stream; /* 1: stdout, 2: stderr */
 };
 
 struct output_log {
@@ -34,7 +34,7 @@ void output_log_close(struct output_log *log);
 
 struct output_show {
 	bool follow, timestamps;
-	int64_t tail;		/* last records' lines; -1: all */
+	int64_t tail; /* last records' lines; -1: all */
 	/* With follow: false as soon as nothing more will be written. Looked at whenever the folder changes. */
 	bool (*alive)(void *opaque);
 	void *opaque;

@@ -18,19 +18,19 @@ struct stage {
 };
 
 static const struct stage stages[] = {
-	{ "host", stage_host, undo_host },		/* what must be there: root, state, /dev/kvm, options that fit */
-	{ "image", stage_image, undo_image },		/* reference to a root file system and a configuration */
-	{ "background", stage_background, NULL },	/* -d: the rest is a supervisor's */
-	{ "identity", stage_identity, undo_identity },	/* id, name, uid, folder, lock */
-	{ "signals", stage_signals, undo_signals },	/* from here on a signal is an event, and everything is undone */
-	{ "vmspec", stage_vmspec, undo_vmspec },	/* what the VMM is told, with all files opened */
-	{ "spawn", stage_spawn, undo_spawn },		/* microvm-vmm runs */
-	{ "spec", stage_spec, undo_spec },		/* what the agent is told, while the guest boots */
-	{ "boot", stage_boot, undo_boot },		/* the agent answers */
-	{ "stdio", stage_stdio, undo_stdio },		/* a stream for each of stdin, stdout and stderr */
-	{ "create", stage_create, NULL },		/* root, namespaces, cgroup */
-	{ "start", stage_start, NULL },			/* the command runs */
-	{ "io", stage_io, NULL },			/* until it ends and its output is delivered */
+	{ "host", stage_host, undo_host },	       /* what must be there: root, state, /dev/kvm, options that fit */
+	{ "image", stage_image, undo_image },	       /* reference to a root file system and a configuration */
+	{ "background", stage_background, NULL },      /* -d: the rest is a supervisor's */
+	{ "identity", stage_identity, undo_identity }, /* id, name, uid, folder, lock */
+	{ "signals", stage_signals, undo_signals },    /* from here on a signal is an event, and everything is undone */
+	{ "vmspec", stage_vmspec, undo_vmspec },       /* what the VMM is told, with all files opened */
+	{ "spawn", stage_spawn, undo_spawn },	       /* microvm-vmm runs */
+	{ "spec", stage_spec, undo_spec },	       /* what the agent is told, while the guest boots */
+	{ "boot", stage_boot, undo_boot },	       /* the agent answers */
+	{ "stdio", stage_stdio, undo_stdio },	       /* a stream for each of stdin, stdout and stderr */
+	{ "create", stage_create, NULL },	       /* root, namespaces, cgroup */
+	{ "start", stage_start, NULL },		       /* the command runs */
+	{ "io", stage_io, NULL },		       /* until it ends and its output is delivered */
 };
 
 static int make_all(struct sandbox *s, size_t *made, struct err *e)
@@ -75,9 +75,22 @@ static int exit_status(const struct sandbox *s, int r)
 static void init(struct sandbox *s, const struct sandbox_paths *paths, const struct run_options *o)
 {
 	*s = (struct sandbox){
-		.paths = paths, .options = o, .kvm_fd = -1, .ready_fd = -1, .signal_fd = -1, .kernel_fd = -1,
-		.initramfs_fd = -1, .listen_fd = -1, .self_fd = -1, .control_fd = -1, .control_guest_fd = -1, .report_fd = -1,
-		.report_vmm_fd = -1, .log_vmm_fd = -1, .vmm = VMM_INIT, .console = CONSOLE_INIT,
+		.paths = paths,
+		.options = o,
+		.kvm_fd = -1,
+		.ready_fd = -1,
+		.signal_fd = -1,
+		.kernel_fd = -1,
+		.initramfs_fd = -1,
+		.listen_fd = -1,
+		.self_fd = -1,
+		.control_fd = -1,
+		.control_guest_fd = -1,
+		.report_fd = -1,
+		.report_vmm_fd = -1,
+		.log_vmm_fd = -1,
+		.vmm = VMM_INIT,
+		.console = CONSOLE_INIT,
 		.home = { .dirfd = -1, .lockfd = -1 },
 	};
 }
@@ -96,9 +109,9 @@ int sandbox_run(const struct sandbox_paths *paths, const struct run_options *o, 
 	/* Asked to end, it ends without a word, as any program does. */
 	if (r && s->cancelled_by)
 		*e = (struct err)ERR_INIT;
-	if (r)
-		background_failed(s, e);
 	undo_all(s, made);
+	if (r)
+		background_failed(s, status, e);
 	if (timings)
 		timing_print(&s->timing);
 	free(s);

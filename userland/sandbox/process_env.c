@@ -39,7 +39,8 @@ int process_env_file(const char *path, char *text, size_t len, struct strv *out,
 			continue;
 		name = strcspn(line, "=");
 		if (!name || strcspn(line, " \t") < name)
-			return err_set(e, EINVAL, "--env-file %s, line %u: '%.40s' has no name of a variable", path, number, line);
+			return err_set(e, EINVAL, "--env-file %s, line %u: '%.40s' has no name of a variable", path,
+				       number, line);
 		add(out, line);
 	}
 	return 0;

@@ -12,8 +12,10 @@
 #define RECORD_STRINGS_MAX 65536u
 
 const char *const sandbox_status_names[SANDBOX_STATUS_N] = {
-	[SANDBOX_CREATED] = "created", [SANDBOX_RUNNING] = "running",
-	[SANDBOX_PAUSED] = "paused", [SANDBOX_EXITED] = "exited",
+	[SANDBOX_CREATED] = "created",
+	[SANDBOX_RUNNING] = "running",
+	[SANDBOX_PAUSED] = "paused",
+	[SANDBOX_EXITED] = "exited",
 };
 
 void sandbox_record_free(struct sandbox_record *r)
@@ -36,15 +38,20 @@ struct field {
 	enum field_kind kind;
 	size_t offset;
 };
-#define FIELD(kind, member) { #member, kind, offsetof(struct sandbox_record, member) }
+#define FIELD(kind, member)                                            \
+	{                                                              \
+#member, kind, offsetof(struct sandbox_record, member) \
+	}
 
 static const struct field fields[] = {
-	FIELD(STRING, name), FIELD(STRING, image), FIELD(STRING, image_id), FIELD(LIST, command), FIELD(LIST, labels),
-	FIELD(STRING, hostname), FIELD(I64, created_ns), FIELD(I64, started_ns), FIELD(I64, finished_ns),
-	FIELD(INT, exit_status), FIELD(BOOL, oom_killed), FIELD(STRING, error), FIELD(BOOL, remove), FIELD(BOOL, tty),
-	FIELD(BOOL, detached), FIELD(U64, mem_bytes), FIELD(U64, nano_cpus), FIELD(U32, vcpus), FIELD(U32, uid),
-	FIELD(INT, supervisor_pid), FIELD(INT, vmm_pid), FIELD(INT, init_pid), FIELD(STRING, stop_signal),
-	FIELD(U64, stop_timeout_ns),
+	FIELD(STRING, name),	 FIELD(STRING, image),	     FIELD(STRING, image_id),
+	FIELD(LIST, command),	 FIELD(LIST, labels),	     FIELD(STRING, hostname),
+	FIELD(I64, created_ns),	 FIELD(I64, started_ns),     FIELD(I64, finished_ns),
+	FIELD(INT, exit_status), FIELD(BOOL, oom_killed),    FIELD(STRING, error),
+	FIELD(BOOL, remove),	 FIELD(BOOL, tty),	     FIELD(BOOL, detached),
+	FIELD(U64, mem_bytes),	 FIELD(U64, nano_cpus),	     FIELD(U32, vcpus),
+	FIELD(U32, uid),	 FIELD(INT, supervisor_pid), FIELD(INT, vmm_pid),
+	FIELD(INT, init_pid),	 FIELD(STRING, stop_signal), FIELD(U64, stop_timeout_ns),
 };
 
 static struct json_object *list_to_json(const struct strv *list)

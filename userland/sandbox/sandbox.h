@@ -12,9 +12,9 @@
 
 /* Exit statuses that are not the container's own; 125, 126 and 127 are docker's. */
 enum {
-	SANDBOX_EXIT_ERROR = 125,	/* microvm itself failed */
-	SANDBOX_EXIT_NOEXEC = 126,	/* the command can't be executed */
-	SANDBOX_EXIT_NOTFOUND = 127,	/* there is no such command */
+	SANDBOX_EXIT_ERROR = 125,    /* microvm itself failed */
+	SANDBOX_EXIT_NOEXEC = 126,   /* the command can't be executed */
+	SANDBOX_EXIT_NOTFOUND = 127, /* there is no such command */
 };
 
 /*
@@ -39,8 +39,8 @@ enum check_result { CHECK_OK, CHECK_OPTIONAL, CHECK_MISSING };
 struct check {
 	const char *name;
 	enum check_result result;
-	char found[256];	/* what was found */
-	char remedy[256];	/* "" where none is needed */
+	char found[256];  /* what was found */
+	char remedy[256]; /* "" where none is needed */
 };
 /* All of them, in a static array of *n. */
 const struct check *sandbox_check(const struct sandbox_paths *paths, size_t *n);

@@ -3,7 +3,7 @@
 #ifndef SANDBOX_SANDBOX_PRIVATE_H
 #define SANDBOX_SANDBOX_PRIVATE_H
 
-#define SANDBOX_PROCESS_FILE "process.pb"	/* in the sandbox's folder: a packed Microvm__Process */
+#define SANDBOX_PROCESS_FILE "process.pb" /* in the sandbox's folder: a packed Microvm__Process */
 
 #include <signal.h>
 
@@ -39,15 +39,15 @@ struct sandbox {
 	struct loop *loop;
 	struct state_sandbox home;
 	struct sandbox_record record;
-	char *cidfile;		/* written: to be removed if nothing starts */
+	char *cidfile; /* written: to be removed if nothing starts */
 
 	/* signals */
 	int signal_fd;
 	struct loop_op signal_op;
 	struct signalfd_siginfo *signal_info;
 	sigset_t signals_before;
-	int cancelled_by;	/* the signal that ended the start, or the whole sandbox; 0: none */
-	bool gave_up;		/* who wanted to know of the start is gone */
+	int cancelled_by; /* the signal that ended the start, or the whole sandbox; 0: none */
+	bool gave_up;	  /* who wanted to know of the start is gone */
 	unsigned int end_requests;
 	struct loop_op timeout_op;
 	bool timed_out;
@@ -73,12 +73,12 @@ struct sandbox {
 	/* boot and on */
 	struct agent *agent;
 	bool boot_over;
-	struct output_log output;	/* of a detached one */
+	struct output_log output; /* of a detached one */
 	struct stdio stdio;
-	bool exec_failed;	/* the command itself could not be started */
+	bool exec_failed; /* the command itself could not be started */
 	bool started;
-	bool wait_over;		/* the agent said how the first process ended, or that it can't */
-	bool exited;		/* it did: */
+	bool wait_over; /* the agent said how the first process ended, or that it can't */
+	bool exited;	/* it did: */
 	int exit_status;
 	bool oom_killed;
 	struct err wait_error;
@@ -121,8 +121,8 @@ int sandbox_call_error(struct sandbox *s, struct err *e);
 /* Runs the loop until *flag, or the VM's end or a cancel. */
 int sandbox_run_until(struct sandbox *s, const bool *flag, struct err *e);
 
-/* The supervisor's end of the detached pair: tells who waits that it runs, or why not. */
+/* The supervisor's end of the detached pair: tells who waits that it runs, or (when all is undone) why not; e is said then. */
 void background_ready(struct sandbox *s);
-void background_failed(struct sandbox *s, const struct err *e);
+void background_failed(struct sandbox *s, int status, struct err *e);
 
 #endif

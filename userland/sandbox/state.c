@@ -39,7 +39,8 @@ static int check_owner(const struct state *state, struct err *e)
 	if (fstat(state->dirfd, &st) < 0)
 		return err_errno(e, errno, "%s", state->path);
 	if (st.st_uid != geteuid() || st.st_mode & 022)
-		return err_set(e, EPERM, "%s belongs to uid %u with mode %04o; it has to be ours, and writable by nobody else",
+		return err_set(e, EPERM,
+			       "%s belongs to uid %u with mode %04o; it has to be ours, and writable by nobody else",
 			       state->path, st.st_uid, st.st_mode & 07777);
 	return 0;
 }
@@ -158,11 +159,14 @@ static int claim_name(struct state *state, struct sandbox_record *r, struct err 
 
 	if (r->name) {
 		if (!state_name_valid(r->name))
-			return err_set(e, EINVAL, "name '%s' is not valid: letters, digits, '_', '.' and '-', the first a letter "
-				       "or digit, at most %u", r->name, STATE_NAME_MAX);
+			return err_set(e, EINVAL,
+				       "name '%s' is not valid: letters, digits, '_', '.' and '-', the first a letter "
+				       "or digit, at most %u",
+				       r->name, STATE_NAME_MAX);
 		q = link_claim(state, state->names, r->name, r->id);
 		if (q == -EEXIST)
-			return err_set(e, EEXIST, "name '%s' is in use; remove that sandbox (microvm rm %s) or take another name",
+			return err_set(e, EEXIST,
+				       "name '%s' is in use; remove that sandbox (microvm rm %s) or take another name",
 				       r->name, r->name);
 		return q ? err_errno(e, q, "cannot take the name '%s'", r->name) : 0;
 	}

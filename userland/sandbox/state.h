@@ -41,14 +41,14 @@ struct sandbox_record {
 	char id[STATE_ID_LEN + 1];
 	char *name;
 	char *image, *image_id;
-	struct strv command;		/* entrypoint and arguments, as run */
+	struct strv command; /* entrypoint and arguments, as run */
 	struct strv labels;
 	char *hostname;
 	enum sandbox_status status;
-	int64_t created_ns, started_ns, finished_ns;	/* CLOCK_REALTIME; 0: not yet */
+	int64_t created_ns, started_ns, finished_ns; /* CLOCK_REALTIME; 0: not yet */
 	int exit_status;
 	bool oom_killed;
-	char *error;			/* why it ended, when that was not the container's own doing */
+	char *error; /* why it ended, when that was not the container's own doing */
 	bool remove, tty, detached;
 	uint64_t mem_bytes, nano_cpus;
 	uint32_t vcpus, uid;
@@ -73,7 +73,7 @@ struct state_sandbox {
 	struct state *state;
 	int dirfd, lockfd;
 	uint32_t uid;
-	char *path;		/* of the folder, absolute */
+	char *path; /* of the folder, absolute */
 	bool name_held;
 };
 /*
@@ -92,7 +92,7 @@ void state_finish(struct state_sandbox *s, const struct sandbox_record *r, bool 
 struct state_ref {
 	int dirfd, lockfd;
 	char *path;
-	bool alive;		/* a supervisor holds the lock */
+	bool alive; /* a supervisor holds the lock */
 	struct sandbox_record record;
 };
 void state_ref_free(struct state_ref *ref);

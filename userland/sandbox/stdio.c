@@ -65,8 +65,13 @@ static void to_log(struct forward *f, const void *data, size_t len)
 static void start_output(struct stdio *io, struct forward *f, int from, int to)
 {
 	*f = (struct forward){
-		.in = from, .in_kind = FORWARD_SOCKET, .out = to, .out_kind = io->log ? FORWARD_SINK : FORWARD_FD,
-		.sink = to_log, .ended = on_ended, .opaque = io,
+		.in = from,
+		.in_kind = FORWARD_SOCKET,
+		.out = to,
+		.out_kind = io->log ? FORWARD_SINK : FORWARD_FD,
+		.sink = to_log,
+		.ended = on_ended,
+		.opaque = io,
 	};
 	*(f == &io->out ? &io->out_open : &io->err_open) = true;
 	forward_start(f, io->loop);
@@ -87,7 +92,11 @@ int stdio_start(struct stdio *io, const struct stdio_options *o, struct err *e)
 		start_output(io, &io->err, io->fd[2], 2);
 	if (io->fd[0] >= 0) {
 		io->in = (struct forward){
-			.in = 0, .in_kind = FORWARD_FD, .out = io->fd[0], .out_kind = FORWARD_SOCKET, .ended = on_ended,
+			.in = 0,
+			.in_kind = FORWARD_FD,
+			.out = io->fd[0],
+			.out_kind = FORWARD_SOCKET,
+			.ended = on_ended,
 			.opaque = io,
 		};
 		io->in_open = true;

@@ -16,19 +16,19 @@
 
 struct stdio {
 	struct loop *loop;
-	int fd[3];			/* our ends of the streams; -1: /dev/null over there */
+	int fd[3]; /* our ends of the streams; -1: /dev/null over there */
 	uint64_t token[3];
-	struct forward in, out, err;	/* stdin to fd[0], fd[1] to stdout, fd[2] to stderr */
+	struct forward in, out, err; /* stdin to fd[0], fd[1] to stdout, fd[2] to stderr */
 	bool in_open, out_open, err_open;
-	bool raw;			/* our terminal is */
-	struct output_log *log;		/* where a detached one's output goes; NULL otherwise */
-	int write_error;		/* what our stdout or stderr failed with, but -EPIPE; 0: nothing */
+	bool raw;		/* our terminal is */
+	struct output_log *log; /* where a detached one's output goes; NULL otherwise */
+	int write_error;	/* what our stdout or stderr failed with, but -EPIPE; 0: nothing */
 };
 
 struct stdio_options {
 	bool interactive, tty;
 	struct output_log *log;
-	bool quiet;			/* detached without a log: no streams at all */
+	bool quiet; /* detached without a log: no streams at all */
 };
 
 /* The tty rules of docker: -it wants a terminal as stdin. -ENOTTY. */

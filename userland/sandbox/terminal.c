@@ -15,7 +15,7 @@
 
 static struct termios before;
 static int raw_fd = -1;
-static int guard_fd = -1;	/* the guard's pipe: a byte says "restored", its end says "we are gone" */
+static int guard_fd = -1; /* the guard's pipe: a byte says "restored", its end says "we are gone" */
 static pid_t guard_pid;
 
 static int set_attributes(int fd, const struct termios *t)
@@ -108,7 +108,7 @@ void terminal_restore(void)
 	set_attributes(raw_fd, &before);
 	raw_fd = -1;
 	if (guard_fd >= 0 && write(guard_fd, "", 1) < 0)
-		status = 0;	/* it is gone already */
+		status = 0; /* it is gone already */
 	cleanup_closep(&guard_fd);
 	if (guard_pid > 0)
 		while (waitpid(guard_pid, &status, 0) < 0 && errno == EINTR)

@@ -15,13 +15,13 @@
 #include "base/cleanup.h"
 #include "base/util.h"
 
-#define FIRST_FD 3	/* behind stdin, stdout and stderr: the spec; the others follow it */
+#define FIRST_FD 3 /* behind stdin, stdout and stderr: the spec; the others follow it */
 
 struct child {
 	const char *program;
-	int fds[VMSPEC_FDS_MAX + FIRST_FD + 1];	/* what becomes fd 0, 1, 2 … */
+	int fds[VMSPEC_FDS_MAX + FIRST_FD + 1]; /* what becomes fd 0, 1, 2 … */
 	size_t fds_n;
-	int fail_fd;				/* where it says why it could not become the VMM */
+	int fail_fd; /* where it says why it could not become the VMM */
 };
 
 /* In the child, between clone and exec: async-signal-safe calls only. Ends in _exit or the VMM. */

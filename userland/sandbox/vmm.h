@@ -10,12 +10,15 @@
 #include "base/vmspec.h"
 
 struct vmm {
-	pid_t pid;		/* 0: not running, or reaped */
+	pid_t pid; /* 0: not running, or reaped */
 	int pidfd;
-	int status;		/* of waitid: exit status, or 128 + signal; once pid is 0 */
+	int status; /* of waitid: exit status, or 128 + signal; once pid is 0 */
 };
 
-#define VMM_INIT { .pidfd = -1 }
+#define VMM_INIT            \
+	{                   \
+		.pidfd = -1 \
+	}
 
 /*
  * Starts program. The fds in spec are this process' own and stay so; the child gets copies of them, of `err_fd` as its

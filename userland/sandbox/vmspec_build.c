@@ -8,7 +8,7 @@
 #include "base/util.h"
 
 #define MEM_ALIGN (2ull << 20)
-#define GUEST_CID 3u		/* each sandbox has a vsock of its own, so all guests have the first free number */
+#define GUEST_CID 3u /* each sandbox has a vsock of its own, so all guests have the first free number */
 #define STOP_GRACE_MS 2000u
 
 uint32_t vmspec_build_vcpus(uint64_t nano_cpus)
@@ -34,7 +34,8 @@ static int check_cpus(uint64_t nano_cpus, struct err *e)
 {
 	/* A quota below 1 ms in 100 ms is nothing the guest's kernel takes. */
 	if (nano_cpus && (nano_cpus < 10000000 || nano_cpus > VMSPEC_VCPUS_MAX * 1000000000ull))
-		return err_set(e, ERANGE, "--cpus: %llu.%02llu is outside 0.01..%u", (unsigned long long)(nano_cpus / 1000000000),
+		return err_set(e, ERANGE, "--cpus: %llu.%02llu is outside 0.01..%u",
+			       (unsigned long long)(nano_cpus / 1000000000),
 			       (unsigned long long)(nano_cpus / 10000000 % 100), VMSPEC_VCPUS_MAX);
 	return 0;
 }
@@ -44,12 +45,13 @@ static int build_cmdline(const struct run_options *o, const struct vm_facts *f, 
 	const char *own = f->cmdline ? f->cmdline : VMSPEC_BUILD_CMDLINE;
 	/* The last word on a thing counts, so the caller's are behind ours. */
 	int n = snprintf(spec->cmdline, sizeof(spec->cmdline), "%s%s%s%s", own,
-			 o->debug_console ? " console=hvc0 ignore_loglevel" : "",
-			 o->kernel_args ? " " : "", o->kernel_args ? o->kernel_args : "");
+			 o->debug_console ? " console=hvc0 ignore_loglevel" : "", o->kernel_args ? " " : "",
+			 o->kernel_args ? o->kernel_args : "");
 
 	/* The VMM needs room for where each device is. */
 	if (n < 0 || (size_t)n + 64 * VMSPEC_DEVICES_MAX / 4 > sizeof(spec->cmdline))
-		return err_set(e, E2BIG, "the kernel's command line is too long; --kernel-args takes about 1,000 bytes");
+		return err_set(e, E2BIG,
+			       "the kernel's command line is too long; --kernel-args takes about 1,000 bytes");
 	return 0;
 }
 

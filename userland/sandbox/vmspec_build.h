@@ -12,16 +12,16 @@
 struct vm_facts {
 	int kvm_fd, kernel_fd, initramfs_fd;
 	int report_fd, log_fd, parent_fd;
-	int rootfs_fd;		/* the image's EROFS; -1: none */
-	int listen_fd;		/* for other processes that want to reach the agent */
-	int control_fd;		/* our end's peer: what the agent connects to */
+	int rootfs_fd;	/* the image's EROFS; -1: none */
+	int listen_fd;	/* for other processes that want to reach the agent */
+	int control_fd; /* our end's peer: what the agent connects to */
 	uint32_t uid;
 	uint64_t host_mem_bytes;
-	const char *cmdline;	/* of the guest kernel; NULL: VMSPEC_BUILD_CMDLINE */
+	const char *cmdline; /* of the guest kernel; NULL: VMSPEC_BUILD_CMDLINE */
 };
 
 /* For guests whose kernel has no list of its own installed beside it. */
-#define VMSPEC_BUILD_CMDLINE "quiet panic=-1"
+#define VMSPEC_BUILD_CMDLINE "quiet panic=-1 earlyprintk=serial,ttyS0,115200,keep"
 
 /* The CPUs that a guest gets for so many billionths: rounded up, at least one. */
 uint32_t vmspec_build_vcpus(uint64_t nano_cpus);
