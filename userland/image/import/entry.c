@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/log.h"
 #include "base/util.h"
 
 #define WHITEOUT ".wh."
@@ -35,6 +36,16 @@ static void proc_path(const struct tree_place *p, char *buf, size_t size)
 	snprintf(buf, size, "/proc/self/fd/%d/%s", p->dirfd, *p->name ? p->name : ".");
 }
 
+/* tmpfs has no user.* before Linux 6.6, symlinks never have: the image is more use without than not at all. */
+static void warn_of_lost_xattr(const char *name)
+{
+	static bool said;
+
+	if (!said)
+		log_warn("the store's file system has no '%.64s' attributes; the image's are left out", name);
+	said = true;
+}
+
 static int set_xattrs(const struct tree_place *p, struct archive_entry *ent, struct err *e)
 {
 	char path[IMAGE_COMPONENT_MAX + 64];
@@ -51,8 +62,11 @@ static int set_xattrs(const struct tree_place *p, struct archive_entry *ent, str
 			continue;
 		if (len > XATTR_VALUE_MAX)
 			return err_set(e, E2BIG, "extended attribute '%.64s' of %zu bytes", name, len);
-		if (lsetxattr(path, name, value, len, 0) < 0)
+		if (lsetxattr(path, name, value, len, 0) == 0)
+			continue;
+		if (errno != EOPNOTSUPP)
 			return err_errno(e, errno, "setting extended attribute '%.64s'", name);
+		warn_of_lost_xattr(name);
 	}
 	return 0;
 }
@@ -150,7 +164,7 @@ static int write_data(struct archive *a, int fd, int64_t size, struct err *e)
 	return 0;
 }
 
-static int make_file(const struct tree_place *p, struct layer_budget *budget, struct archive *a,
+static int make_file(const struct tree_place *p, const struct layer *l, struct layer_budget *budget, struct archive *a,
 		     struct archive_entry *ent, struct err *e)
 {
 	int64_t size = archive_entry_size(ent);
@@ -161,6 +175,8 @@ static int make_file(const struct tree_place *p, struct layer_budget *budget, st
 	/* The size counts, not the data: a hole takes no space here, but it would in the file system image. */
 	if ((uint64_t)size > budget->limits.unpacked_bytes - budget->bytes)
 		return layer_over_limit(e, budget->limits.unpacked_bytes, "bytes unpacked", IMAGE_ENV_MAX_BYTES);
+	if (layer_over_ratio(l, &budget->limits, (uint64_t)size, e))
+		return -E2BIG;
 	budget->bytes += (uint64_t)size;
 	fd = openat(p->dirfd, p->name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0)
@@ -305,7 +321,7 @@ static int unpack_other(struct tree *t, const struct layer *l, struct layer_budg
 			return r;
 	}
 	switch (type) {
-	case AE_IFREG: r = make_file(&p, budget, a, ent, e); break;
+	case AE_IFREG: r = make_file(&p, l, budget, a, ent, e); break;
 	case AE_IFDIR: r = make_folder(&p, e); break;
 	case AE_IFLNK: r = make_symlink(&p, ent, e); break;
 	default: r = make_node(&p, ent, type, e); break;

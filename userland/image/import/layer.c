@@ -39,14 +39,21 @@ int layer_over_limit(struct err *e, uint64_t limit, const char *what, const char
 		       (unsigned long long)limit, what, variable);
 }
 
+int layer_over_ratio(const struct layer *l, const struct image_limits *lim, uint64_t bytes, struct err *e)
+{
+	if (bytes <= lim->ratio_from_bytes || bytes / lim->ratio <= l->packed_bytes)
+		return 0;
+	return layer_over_limit(e, lim->ratio, "times the compressed size", IMAGE_ENV_MAX_RATIO);
+}
+
 static int check_limits(struct stream *s)
 {
 	const struct image_limits *lim = &s->budget->limits;
 
 	if (s->bytes > lim->unpacked_bytes)
 		return layer_over_limit(&s->err, lim->unpacked_bytes, "bytes unpacked", IMAGE_ENV_MAX_BYTES);
-	if (s->bytes > lim->ratio_from_bytes && s->bytes / lim->ratio > s->l->packed_bytes)
-		return layer_over_limit(&s->err, lim->ratio, "times its compressed size", IMAGE_ENV_MAX_RATIO);
+	if (layer_over_ratio(s->l, lim, s->bytes, &s->err))
+		return -E2BIG;
 	return import_cancelled(&s->err);
 }
 
@@ -159,7 +166,7 @@ static int check_digest(struct stream *s, struct err *e)
 	if (strcmp(text, s->l->diff_id) != 0)
 		return err_set(
 			e, EBADMSG,
-			"unpacked, its digest is %s, but the image's configuration says %s; the image is damaged", text,
+			"unpacked, its digest is %s, but the configuration's diff_id is %s; the image is damaged", text,
 			s->l->diff_id);
 	return 0;
 }

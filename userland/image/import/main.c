@@ -44,11 +44,11 @@ static void catch_signals(void)
 	signal(SIGPIPE, SIG_IGN);
 }
 
-/* A line goes out whole or not at all; whoever has stopped to listen is no reason to fail. */
+/* Whoever started us and has gone since wants no image any more. */
 static void report_line(const struct reporter *rep, const char *line, size_t len)
 {
-	if (write_full(rep->fd < 0 ? 2 : rep->fd, line, len))
-		return;
+	if (write_full(rep->fd < 0 ? 2 : rep->fd, line, len) == -EPIPE)
+		import_cancel();
 }
 
 static void report(void *opaque, const char *what, uint64_t done, uint64_t total)
