@@ -23,7 +23,8 @@ static const struct {
 	int cap;
 	const char *name;
 } needed[] = {
-	{ KVM_CAP_IRQCHIP, "in-kernel interrupt controllers" },
+	{ KVM_CAP_SPLIT_IRQCHIP, "local APICs without the other interrupt controllers" },
+	{ KVM_CAP_IRQ_ROUTING, "interrupt routing" },
 	{ KVM_CAP_USER_MEMORY, "user memory" },
 	{ KVM_CAP_EXT_CPUID, "CPUID tables" },
 	{ KVM_CAP_MP_STATE, "multiprocessor state" },
@@ -59,8 +60,9 @@ static void enable_extras(const struct kvm *kvm)
 	(void)ioctl(kvm->vm_fd, KVM_ENABLE_CAP, &poll);
 }
 
-int kvm_open(struct kvm *kvm, int dev_fd, struct err *e)
+int kvm_open(struct kvm *kvm, int dev_fd, unsigned int gsis, struct err *e)
 {
+	struct kvm_enable_cap split = { .cap = KVM_CAP_SPLIT_IRQCHIP, .args = { gsis } };
 	uint64_t identity = IDENTITY_MAP_GPA;
 	int run_bytes;
 
@@ -82,8 +84,8 @@ int kvm_open(struct kvm *kvm, int dev_fd, struct err *e)
 		err_errno(e, errno, "KVM_SET_TSS_ADDR");
 		goto out_close;
 	}
-	if (ioctl(kvm->vm_fd, KVM_CREATE_IRQCHIP, 0)) {
-		err_errno(e, errno, "KVM_CREATE_IRQCHIP");
+	if (ioctl(kvm->vm_fd, KVM_ENABLE_CAP, &split)) {
+		err_errno(e, errno, "KVM_CAP_SPLIT_IRQCHIP");
 		goto out_close;
 	}
 	return 0;

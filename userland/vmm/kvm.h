@@ -18,8 +18,11 @@ struct kvm {
 	uint32_t tsc_khz;	/* 0: not known */
 };
 
-/* Checks KVM's version and capabilities, creates a VM with in-kernel PIC, IOAPIC and local APICs, without PIT. */
-int kvm_open(struct kvm *kvm, int dev_fd, struct err *e);
+/*
+ * Checks KVM's version and capabilities, creates a VM with local APICs in the kernel, and no other interrupt controller or timer there.
+ * gsis: interrupt lines that irqfds may raise.
+ */
+int kvm_open(struct kvm *kvm, int dev_fd, unsigned int gsis, struct err *e);
 void kvm_close(struct kvm *kvm);
 /* Gives the VM its memory: a slot for each region. */
 int kvm_set_memory(struct kvm *kvm, const struct guest_mem *mem, struct err *e);

@@ -6,7 +6,6 @@
 #include <linux/memfd.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/sendfile.h>
 #include <unistd.h>
 
 #include "base/util.h"
@@ -15,6 +14,11 @@
 #define MFD_NOEXEC_SEAL 0x0008U	/* Linux 6.3 */
 #endif
 
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25	/* Linux 6.1 */
+#endif
+
+#define PAGE 4096ull
 #define HUGE_PAGE (2ull << 20)
 
 struct guest_mem {
@@ -140,31 +144,37 @@ void *guest_mem_slice(const struct guest_mem *mem, uint64_t gpa, uint64_t len)
 	return r ? (char *)r->hva + (gpa - r->gpa) : NULL;
 }
 
+void guest_mem_huge(const struct guest_mem *mem, uint64_t gpa, uint64_t len)
+{
+	const uint64_t first = ALIGN_DOWN(gpa, HUGE_PAGE), bytes = ALIGN_UP(gpa + len, HUGE_PAGE) - first;
+	char *hva = guest_mem_slice(mem, first, bytes);
+	uint64_t at;
+
+	if (!hva)
+		return;
+	/* There must be something to collapse. */
+	for (at = 0; at < bytes; at += HUGE_PAGE)
+		*(volatile char *)(hva + at) = 0;
+	/* Asked for like this it is done whatever the host's policy for shared memory is (by default: never). */
+	if (madvise(hva, bytes, MADV_COLLAPSE))
+		return;		/* no huge page to be had: it works, with more faults */
+}
+
 int guest_mem_load(const struct guest_mem *mem, uint64_t gpa, int fd, uint64_t off, uint64_t len)
 {
-	const struct guest_mem_region *r = find_region(mem, gpa, len);
-	off_t from = (off_t)off;
+	const uint64_t skip = off % PAGE;
+	char *to = guest_mem_slice(mem, gpa, len);
+	char *from;
 
 	if (!len)
 		return 0;
-	if (!r)
+	if (!to)
 		return -EFAULT;
-	/*
-	 * sendfile writes the page cache's pages into the memfd's: no page is zeroed first, and nothing is faulted into
-	 * this process, which a read() into the mapping would do for every page.
-	 */
-	if (lseek(mem->fd, (off_t)(r->fd_offset + (gpa - r->gpa)), SEEK_SET) < 0)
-		return -errno;
-	while (len) {
-		ssize_t n = sendfile(mem->fd, fd, &from, min_t(uint64_t, len, 1u << 30));
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0 && errno == EINVAL)	/* a file that can't be spliced */
-			return pread_full(fd, guest_mem_slice(mem, gpa + ((uint64_t)from - off), len), len, from);
-		if (n <= 0)
-			return n ? -errno : -ENODATA;
-		len -= (uint64_t)n;
-	}
+	/* Not read(): the kernel copies byte by byte where it believes that to be fast. A file that can't be mapped is read. */
+	from = mmap(NULL, skip + len, PROT_READ, MAP_PRIVATE, fd, (off_t)(off - skip));
+	if (from == MAP_FAILED)
+		return pread_full(fd, to, len, (off_t)off);
+	memcpy(to, from + skip, len);
+	munmap(from, skip + len);
 	return 0;
 }

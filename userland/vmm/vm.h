@@ -12,12 +12,14 @@
 #include "vmm/memory.h"
 #include "vmm/ports.h"
 #include "vmm/vcpu.h"
+#include "vmm/x86/ioapic.h"
 
 struct vm {
 	struct kvm kvm;
 	struct guest_mem *mem;
 	struct bus bus;
 	struct irq_ops irq;
+	struct ioapic ioapic;
 	struct ports ports;
 	struct ending ending;
 	struct vcpu_set vcpus;

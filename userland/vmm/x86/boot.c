@@ -19,6 +19,7 @@
 
 #define HIGH_GPA 0x100000ull
 #define PAGE 4096ull
+#define HUGE (2ull << 20)
 
 #define HVM_START_MAGIC 0x336ec578u
 enum { MEMMAP_RAM = 1, MEMMAP_RESERVED = 2 };
@@ -55,48 +56,97 @@ static int file_size(int fd, uint64_t *len, struct err *e)
 	return 0;
 }
 
-static int load_kernel(const struct guest_mem *mem, int fd, struct elf_kernel *kernel, struct err *e)
+struct boot_layout {
+	struct elf_kernel kernel;
+	uint64_t initramfs_gpa, initramfs_bytes;
+};
+
+static int place_kernel(const struct guest_mem *mem, int fd, struct elf_kernel *kernel, struct err *e)
 {
 	struct elf_source src = { .read = read_kernel, .arg = &fd };
-	size_t i;
-	int r;
 
 	if (file_size(fd, &src.len_bytes, e) || elf_parse(&src, kernel, e))
-		return err_wrap(e, "kernel");
+		return -e->code;
 	if (!guest_mem_slice(mem, kernel->low_gpa, kernel->high_gpa - kernel->low_gpa))
-		return err_set(e, ENOMEM, "kernel: needs memory up to %llu MiB and the guest has %llu MiB; give it more memory",
+		return err_set(e, ENOMEM, "needs memory up to %llu MiB and the guest has %llu MiB; give it more memory",
 			       (unsigned long long)(kernel->high_gpa >> 20) + 1, (unsigned long long)(guest_mem_low_bytes(mem) >> 20));
-	/* What a segment has beyond its file's bytes is zero as the memory is new. */
-	for (i = 0; i < kernel->segments_n; i++) {
-		const struct elf_segment *s = &kernel->segments[i];
-
-		r = guest_mem_load(mem, s->gpa, fd, s->file_off, s->file_bytes);
-		if (r < 0)
-			return err_errno(e, r, "kernel: reading %llu bytes at %llu", (unsigned long long)s->file_bytes,
-					 (unsigned long long)s->file_off);
-	}
 	return 0;
 }
 
-static int load_initramfs(const struct guest_mem *mem, int fd, uint64_t kernel_end, struct hvm_module *module, struct err *e)
+static int place_initramfs(const struct guest_mem *mem, int fd, struct boot_layout *at, struct err *e)
 {
 	const uint64_t top = guest_mem_low_bytes(mem);
-	uint64_t len, gpa;
-	int r;
+	uint64_t len;
 
 	if (file_size(fd, &len, e))
-		return err_wrap(e, "initramfs");
+		return -e->code;
 	if (!len)
-		return err_set(e, ENODATA, "initramfs: the file is empty");
-	if (len > top || ALIGN_DOWN(top - len, PAGE) < kernel_end)
-		return err_set(e, ENOMEM, "initramfs: %llu MiB don't fit above the kernel in %llu MiB; give the guest more memory",
-			       (unsigned long long)(len >> 20), (unsigned long long)(top >> 20));
-	gpa = ALIGN_DOWN(top - len, PAGE);
-	r = guest_mem_load(mem, gpa, fd, 0, len);
-	if (r < 0)
-		return err_errno(e, r, "initramfs: reading %llu bytes", (unsigned long long)len);
-	*module = (struct hvm_module){ .gpa = gpa, .len_bytes = len };
+		return err_set(e, ENODATA, "the file is empty");
+	if (len > top || ALIGN_DOWN(top - len, PAGE) < at->kernel.high_gpa)
+		return err_set(e, ENOMEM, "%llu MiB don't fit above the kernel in %llu MiB; give the guest more memory",
+			       (unsigned long long)(len >> 20) + 1, (unsigned long long)(top >> 20));
+	at->initramfs_gpa = ALIGN_DOWN(top - len, PAGE);
+	at->initramfs_bytes = len;
 	return 0;
+}
+
+/* How much of the 2 MiB at gpa the kernel's segments take. */
+static uint64_t kernel_bytes_in(const struct elf_kernel *kernel, uint64_t gpa)
+{
+	uint64_t sum = 0;
+	size_t i;
+
+	for (i = 0; i < kernel->segments_n; i++) {
+		const struct elf_segment *s = &kernel->segments[i];
+		const uint64_t from = max_t(uint64_t, gpa, s->gpa), to = min_t(uint64_t, gpa + HUGE, s->gpa + s->mem_bytes);
+
+		sum += to > from ? to - from : 0;
+	}
+	return sum;
+}
+
+/*
+ * Huge pages for what a Linux guest uses most of before it is up, whatever it goes on to do: its image; the first 2 MiB;
+ * and the top, where it puts a structure for each page (64 bytes for 4 KiB), per-CPU data and hash tables, right below
+ * the initramfs.
+ */
+static void back_boot_memory(const struct guest_mem *mem, const struct boot_layout *at)
+{
+	const struct guest_mem_region *regions;
+	const size_t n = guest_mem_regions(mem, &regions);
+	const struct guest_mem_region *last = &regions[n - 1];
+	const uint64_t tables = (regions[0].len_bytes + (n > 1 ? last->len_bytes : 0)) / 64 + HUGE;
+	const uint64_t top = n > 1 ? at->initramfs_bytes : at->initramfs_bytes + tables;
+	uint64_t gpa;
+
+	for (gpa = ALIGN_DOWN(at->kernel.low_gpa, HUGE); gpa < at->kernel.high_gpa; gpa += HUGE)
+		if (kernel_bytes_in(&at->kernel, gpa) >= HUGE / 4)
+			guest_mem_huge(mem, gpa, HUGE);
+	if (at->kernel.high_gpa - at->kernel.low_gpa < HUGE)
+		return;		/* no Linux */
+	guest_mem_huge(mem, 0, HIGH_GPA);
+	if (n > 1)
+		guest_mem_huge(mem, last->gpa + last->len_bytes - min_t(uint64_t, tables, last->len_bytes), tables);
+	if (top && top < regions[0].len_bytes / 2)
+		guest_mem_huge(mem, regions[0].len_bytes - top, top);
+}
+
+static int load_files(const struct guest_mem *mem, const struct boot_files *files, const struct boot_layout *at, struct err *e)
+{
+	size_t i;
+	int r = 0;
+
+	/* What a segment has beyond its file's bytes is zero as the memory is new. */
+	for (i = 0; i < at->kernel.segments_n && !r; i++) {
+		const struct elf_segment *s = &at->kernel.segments[i];
+
+		r = guest_mem_load(mem, s->gpa, files->kernel_fd, s->file_off, s->file_bytes);
+	}
+	if (r < 0)
+		return err_errno(e, r, "reading the kernel");
+	if (at->initramfs_bytes)
+		r = guest_mem_load(mem, at->initramfs_gpa, files->initramfs_fd, 0, at->initramfs_bytes);
+	return r < 0 ? err_errno(e, r, "reading the initramfs") : 0;
 }
 
 static unsigned int fill_memmap(const struct guest_mem *mem, struct hvm_memmap *map)
@@ -113,30 +163,33 @@ static unsigned int fill_memmap(const struct guest_mem *mem, struct hvm_memmap *
 	return used;
 }
 
-int boot_load(const struct guest_mem *mem, int kernel_fd, int initramfs_fd, unsigned int vcpus, struct boot_entry *out,
-	      struct err *e)
+int boot_load(const struct guest_mem *mem, const struct boot_files *files, unsigned int vcpus, unsigned int devices_n,
+	      struct boot_entry *out, struct err *e)
 {
-	/* The least a VM has is VMSPEC_MEM_MIN, so the low MiB is always there. */
-	char *low = guest_mem_slice(mem, 0, HIGH_GPA);
+	struct boot_layout at = { .initramfs_bytes = 0 };
 	struct hvm_start_info *info;
-	struct elf_kernel kernel;
+	char *low;
 
-	if (!low)
-		return err_set(e, ENOMEM, "the guest has less than 1 MiB of memory");
+	if (place_kernel(mem, files->kernel_fd, &at.kernel, e))
+		return err_wrap(e, "kernel");
+	if (files->initramfs_fd >= 0 && place_initramfs(mem, files->initramfs_fd, &at, e))
+		return err_wrap(e, "initramfs");
+	back_boot_memory(mem, &at);
+	if (load_files(mem, files, &at, e))
+		return -e->code;
+	low = guest_mem_slice(mem, 0, HIGH_GPA);	/* there, as the kernel is above it */
 	info = (struct hvm_start_info *)(low + START_INFO_GPA);
 	*info = (struct hvm_start_info){ .magic = HVM_START_MAGIC, .version = 1, .cmdline_gpa = CMDLINE_GPA,
 					 .memmap_gpa = MEMMAP_GPA };
-	if (load_kernel(mem, kernel_fd, &kernel, e))
-		return -e->code;
-	if (initramfs_fd >= 0) {
-		if (load_initramfs(mem, initramfs_fd, kernel.high_gpa, (struct hvm_module *)(low + MODULE_GPA), e))
-			return -e->code;
+	if (at.initramfs_bytes) {
 		info->modules_n = 1;
 		info->modules_gpa = MODULE_GPA;
+		*(struct hvm_module *)(low + MODULE_GPA) = (struct hvm_module){ .gpa = at.initramfs_gpa,
+										.len_bytes = at.initramfs_bytes };
 	}
 	info->memmap_n = fill_memmap(mem, (struct hvm_memmap *)(low + MEMMAP_GPA));
-	mptable_fill((uint8_t *)low + MPTABLE_GPA, vcpus);
-	*out = (struct boot_entry){ .rip = kernel.entry_gpa, .rbx = START_INFO_GPA };
+	mptable_fill((uint8_t *)low + MPTABLE_GPA, vcpus, GUEST_GSI_FIRST, GUEST_GSI_FIRST + devices_n);
+	*out = (struct boot_entry){ .rip = at.kernel.entry_gpa, .rbx = START_INFO_GPA };
 	return 0;
 }
 

@@ -15,9 +15,13 @@ struct boot_entry {
 	uint32_t rip, rbx;	/* the kernel's entry, and what PVH has in ebx: the start info's address */
 };
 
-/* Loads kernel and initramfs (initramfs_fd -1: none) and writes the MP table. */
-int boot_load(const struct guest_mem *mem, int kernel_fd, int initramfs_fd, unsigned int vcpus, struct boot_entry *out,
-	      struct err *e);
+struct boot_files {
+	int kernel_fd, initramfs_fd;	/* initramfs_fd -1: none */
+};
+
+/* Loads kernel and initramfs and writes the MP table, for devices_n devices from GUEST_GSI_FIRST on. */
+int boot_load(const struct guest_mem *mem, const struct boot_files *files, unsigned int vcpus, unsigned int devices_n,
+	      struct boot_entry *out, struct err *e);
 /* The command line, once it is final: at most VMSPEC_CMDLINE_MAX bytes with its NUL. */
 void boot_set_cmdline(const struct guest_mem *mem, const char *cmdline);
 

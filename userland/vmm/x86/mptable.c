@@ -5,10 +5,9 @@
 #include <string.h>
 
 #include "base/vmspec.h"
+#include "vmm/x86/ioapic.h"
 
 #define LAPIC_GPA 0xfee00000u
-#define IOAPIC_GPA 0xfec00000u
-#define IOAPIC_PINS 24u
 
 /* MP 1.4, 4.1: the floating pointer, on a 16-byte boundary. */
 struct mp_floating {
@@ -66,8 +65,8 @@ struct mp_table {
 struct mp_rest {
 	struct mp_bus bus;
 	struct mp_ioapic ioapic;
-	struct mp_interrupt pins[IOAPIC_PINS];
 	struct mp_interrupt local[2];
+	struct mp_interrupt pins[IOAPIC_PINS_MAX];	/* as many as there are devices */
 } __attribute__((packed));
 
 _Static_assert(sizeof(struct mp_table) + sizeof(struct mp_rest) <= MPTABLE_BYTES, "the table fits in its KiB");
@@ -82,26 +81,28 @@ static uint8_t checksum(const void *data, size_t len)
 	return (uint8_t)-sum;
 }
 
-static void fill_rest(struct mp_rest *rest, unsigned int vcpus)
+static void fill_rest(struct mp_rest *rest, unsigned int vcpus, unsigned int first_pin, unsigned int end_pin)
 {
 	unsigned int i;
 
 	rest->bus = (struct mp_bus){ .type = MP_BUS, .id = 0, .name = "ISA   " };
 	rest->ioapic = (struct mp_ioapic){ .type = MP_IOAPIC, .id = (uint8_t)vcpus, .version = 0x11,
 					   .flags = MP_IOAPIC_ENABLED, .gpa = IOAPIC_GPA };
-	/* GSI n is pin n is IRQ n. */
-	for (i = 0; i < IOAPIC_PINS; i++)
-		rest->pins[i] = (struct mp_interrupt){ .type = MP_INTERRUPT, .kind = MP_INT_VECTORED, .bus_irq = (uint8_t)i,
-						       .apic = (uint8_t)vcpus, .apic_pin = (uint8_t)i };
 	rest->local[0] = (struct mp_interrupt){ .type = MP_LOCAL_INTERRUPT, .kind = MP_INT_EXTINT, .apic = 0, .apic_pin = 0 };
 	rest->local[1] = (struct mp_interrupt){ .type = MP_LOCAL_INTERRUPT, .kind = MP_INT_NMI, .apic = 0xff, .apic_pin = 1 };
+	/* GSI n is pin n is IRQ n. */
+	for (i = 0; i < end_pin - first_pin; i++)
+		rest->pins[i] = (struct mp_interrupt){ .type = MP_INTERRUPT, .kind = MP_INT_VECTORED,
+						       .bus_irq = (uint8_t)(first_pin + i), .apic = (uint8_t)vcpus,
+						       .apic_pin = (uint8_t)(first_pin + i) };
 }
 
-void mptable_fill(uint8_t table[MPTABLE_BYTES], unsigned int vcpus)
+void mptable_fill(uint8_t table[MPTABLE_BYTES], unsigned int vcpus, unsigned int first_pin, unsigned int end_pin)
 {
 	struct mp_table *t = (struct mp_table *)table;
 	struct mp_rest rest;
-	size_t len = sizeof(t->header) + vcpus * sizeof(t->cpus[0]) + sizeof(rest);
+	const size_t rest_bytes = offsetof(struct mp_rest, pins) + (end_pin - first_pin) * sizeof(rest.pins[0]);
+	const size_t len = sizeof(t->header) + vcpus * sizeof(t->cpus[0]) + rest_bytes;
 	unsigned int i;
 
 	memset(table, 0, MPTABLE_BYTES);
@@ -110,15 +111,15 @@ void mptable_fill(uint8_t table[MPTABLE_BYTES], unsigned int vcpus)
 		t->cpus[i] = (struct mp_cpu){ .type = MP_CPU, .apic_id = (uint8_t)i, .apic_version = 0x14,
 					      .flags = MP_CPU_ENABLED | (i == 0 ? MP_CPU_BOOT : 0),
 					      .signature = 0x600, .features = 0x201 /* APIC, FPU */ };
-	fill_rest(&rest, vcpus);
-	memcpy(&t->cpus[vcpus], &rest, sizeof(rest));
+	fill_rest(&rest, vcpus, first_pin, end_pin);
+	memcpy((char *)t->cpus + vcpus * sizeof(t->cpus[0]), &rest, rest_bytes);
 
 	memcpy(t->header.signature, "PCMP", 4);
 	t->header.length_bytes = (uint16_t)len;
 	t->header.revision = 4;
 	memcpy(t->header.oem, "MICROVM ", 8);
 	memcpy(t->header.product, "MICROVM     ", 12);
-	t->header.entries_n = (uint16_t)(vcpus + 2 + IOAPIC_PINS + 2);
+	t->header.entries_n = (uint16_t)(vcpus + 2 + 2 + end_pin - first_pin);
 	t->header.lapic_gpa = LAPIC_GPA;
 	t->header.checksum = checksum(&t->header, len);
 

@@ -10,7 +10,10 @@
 #define MPTABLE_GPA 0x9fc00u
 #define MPTABLE_BYTES 1024u
 
-/* Writes the table for vcpus CPUs (at most VMSPEC_VCPUS_MAX) as it is to stand at MPTABLE_GPA. */
-void mptable_fill(uint8_t table[MPTABLE_BYTES], unsigned int vcpus);
+/*
+ * Writes the table as it is to stand at MPTABLE_GPA: vcpus CPUs (at most VMSPEC_VCPUS_MAX), and one I/O APIC whose pins
+ * first_pin to end_pin - 1 (at most IOAPIC_PINS_MAX) have devices.
+ */
+void mptable_fill(uint8_t table[MPTABLE_BYTES], unsigned int vcpus, unsigned int first_pin, unsigned int end_pin);
 
 #endif
