@@ -27,7 +27,7 @@
 #define DRV_QUEUES 4u
 #define DRV_RINGS 0x100000ull	/* queue i's rings are at DRV_RINGS + i * 64 KiB */
 #define DRV_DATA 0x200000ull	/* free for buffers */
-#define DRV_WAIT_NS (20ull * 1000000000)	/* after which a test has failed */
+#define DRV_WAIT_NS (30ull * 1000000000)	/* after which a test has failed */
 #define DRV_FEATURES ((1ull << VIRTIO_F_VERSION_1) | (1ull << VIRTIO_RING_F_INDIRECT_DESC) | (1ull << VIRTIO_RING_F_EVENT_IDX))
 
 struct drv_queue {

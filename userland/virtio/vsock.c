@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
 #include <unistd.h>
 
 #include "base/guest.h"
@@ -34,7 +35,7 @@ static void take_request(struct vsock *v, const struct incoming *in)
 		return;
 	}
 	vsock_credit_heard(&f->credit, in->p.buf_alloc, 0);
-	vsock_say(f, VSOCK_SAY_RESPONSE | VSOCK_SAY_DATA);
+	vsock_say(f, VSOCK_SAY_RESPONSE);
 }
 
 static void take_response(struct vsock_flow *f)
@@ -86,7 +87,8 @@ static void take_for_flow(struct vsock_flow *f, const struct incoming *in)
 	case VIRTIO_VSOCK_OP_CREDIT_REQUEST: vsock_say(f, VSOCK_SAY_CREDIT); break;
 	default: vsock_say(f, VSOCK_SAY_RST); break;	/* a second REQUEST, and what doesn't exist */
 	}
-	vsock_flow_credit(f);
+	if (f->readable && vsock_reading(f) && vsock_credit_free(&f->credit))
+		vsock_say(f, VSOCK_SAY_DATA);
 }
 
 static void take_packet(struct vsock *v, const struct incoming *in)
@@ -177,13 +179,18 @@ static int vsock_create(const struct vmspec_device *spec, struct virtio_device *
 
 	if (!v)
 		return err_set(e, ENOMEM, "vsock: no memory");
+	v->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (v->epoll_fd < 0) {
+		free(v);
+		return err_errno(e, errno, "vsock: epoll");
+	}
 	v->guest_cid = spec->vsock.guest_cid;
 	v->listen_fd = spec->vsock.listen_fd;
 	v->ports_n = min_t(uint32_t, spec->vsock.ports_n, VMSPEC_PORTS_MAX);
 	memcpy(v->ports, spec->vsock.ports, sizeof(v->ports));
-	v->next_port = VSOCK_FIRST_HOST_PORT;
-	v->all.next = v->all.prev = &v->all;
 	v->saying.say_next = v->saying.say_prev = &v->saying;
+	vsock_flows_init(v);
+	vsock_host_init(v);
 	loop_op_init(&v->pump_op, pump_done);
 	v->dev.ops = &virtio_vsock;
 	v->dev.queues_n = VSOCK_QUEUES;
@@ -197,13 +204,10 @@ static int vsock_create(const struct vmspec_device *spec, struct virtio_device *
 static int vsock_device_attach(struct virtio_device *dev, struct err *e)
 {
 	struct vsock *v = to_vsock(dev);
-	uint32_t i;
-	int r = 0;
+	int r = loop_add_fd(dev->loop, v->epoll_fd);
 
-	if (v->listen_fd >= 0)
+	if (!r && v->listen_fd >= 0)
 		r = loop_add_fd(dev->loop, v->listen_fd);
-	for (i = 0; !r && i < v->ports_n; i++)
-		r = loop_add_fd(dev->loop, v->ports[i].fd);
 	return r < 0 ? err_errno(e, r, "vsock: registering its sockets") : 0;
 }
 
@@ -217,6 +221,7 @@ static void vsock_config_read(struct virtio_device *dev, uint32_t offset, void *
 static void vsock_start(struct virtio_device *dev)
 {
 	vsock_listen(to_vsock(dev));
+	vsock_watch(to_vsock(dev));
 }
 
 static int vsock_activate(struct virtio_device *dev)
@@ -284,6 +289,7 @@ static void vsock_destroy(struct virtio_device *dev)
 			close(v->ports[i].fd);
 	if (v->listen_fd >= 0)
 		close(v->listen_fd);
+	close(v->epoll_fd);
 	free(v);
 }
 

@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * virtio-vsock in userspace, streams only: what its three files share. All in the io thread.
+ * virtio-vsock in userspace, streams only: what its files share. All in the io thread.
  *
  *   vsock.c       the device: packets from the guest
  *   vsock_rx.c    packets to the guest: who has something to say, and the buffers it goes into
- *   vsock_flow.c  connections, and the host's end of them: a Unix socket each
+ *   vsock_flow.c  connections: their table, their beginning and end
+ *   vsock_host.c  the host's end of them: a Unix socket each
+ *
+ * The sockets stand in one epoll set, and the loop waits for that. In the loop's own table of files they could not be
+ * closed: a file that is taken out of it stays open until all requests that are older than that have ended, and a queue's
+ * eventfd may be waited for as long as the guest lives (Linux before 6.13).
  *
  * A flow never reads more from its socket than the guest has credit and buffers for, and never holds more from the
  * guest than the credit we gave (VSOCK_BUF_ALLOC), so each side's slowness reaches the other and memory is bounded.
@@ -20,7 +25,7 @@ enum { VSOCK_RX, VSOCK_TX, VSOCK_EVENT, VSOCK_QUEUES };
 #define VSOCK_QUEUE_SIZE 128u
 #define VSOCK_EVENT_QUEUE_SIZE 8u
 #define VSOCK_SEGMENTS 32u		/* of one packet; Linux sends a header and up to 17 fragments */
-#define VSOCK_FLOWS_MAX 768u		/* the loop takes LOOP_FIXED_FDS files */
+#define VSOCK_FLOWS_MAX 768u		/* below JAIL_FDS, the files that the VMM may have open */
 #define VSOCK_BUF_ALLOC (256u << 10)	/* credit of a flow; memory is taken only when its socket is slow */
 #define VSOCK_BUFFERED_MAX (16u << 20)	/* of all flows together; a flow that needs more is reset */
 #define VSOCK_FIRST_HOST_PORT 0x40000000u	/* of connections from the host; well above any port of a vmspec */
@@ -35,7 +40,7 @@ enum vsock_state {
 	VSOCK_ASKED,	/* REQUEST goes to the guest, or has gone */
 	VSOCK_OPEN,
 	VSOCK_DRAINING,	/* over for the guest; what it sent still goes to the socket */
-	VSOCK_DEAD,	/* operations in the loop are being cancelled; then it is freed */
+	VSOCK_DEAD,	/* its socket is closed; freed as soon as nothing points to it */
 };
 
 /* What a flow has to say to the guest. */
@@ -52,7 +57,7 @@ enum vsock_say {
 struct vsock_flow {
 	struct vsock *v;
 	struct vsock_flow *hash_next;
-	struct vsock_flow *next, *prev;	/* among all flows */
+	struct vsock_flow *next, *prev;	/* among all flows, or the dead */
 	struct vsock_flow *say_next, *say_prev;	/* among those that have something to say; NULL: not there */
 	enum vsock_state state;
 	unsigned int say;
@@ -63,15 +68,19 @@ struct vsock_flow {
 	struct vsock_credit credit;
 	bool asked_more;	/* CREDIT_REQUEST was sent, no news since */
 	bool write_shut;	/* shutdown(fd, SHUT_WR) is done */
+	bool readable;		/* since recvmsg had nothing, there were news */
+	bool ending;		/* the end is behind what it has */
+	bool hung_up;		/* it neither reads nor writes any more */
 	uint8_t batch;		/* buffers worth filling with one recvmsg */
 
-	struct loop_op in, out, timer;
+	struct loop_op timer;
 	uint8_t *buf;		/* from the guest, not yet taken by the socket: buf[at..at+len) */
 	uint32_t buf_size, buf_at, buf_len;
 	uint8_t line_len;
 	char line[VSOCK_LINE_MAX];
 };
 
+/* An RST that waits for a buffer. */
 struct vsock_reset {
 	uint32_t guest_port, host_port;
 	uint64_t host_cid;
@@ -81,16 +90,17 @@ struct vsock {
 	struct virtio_device dev;
 	uint64_t guest_cid;
 	int listen_fd;
+	int epoll_fd;		/* of all flows' sockets */
 	uint32_t ports_n;
 	struct vmspec_port ports[VMSPEC_PORTS_MAX];
 	bool active, was_active, tell_reset, ending, tx_waits;
 
-	struct loop_op accept_op, accept_timer, pump_op;
+	struct loop_op accept_op, accept_timer, epoll_op, reap_op, pump_op;
 	uint32_t next_port;	/* for connections from the host */
 	unsigned int flows_n;
 	uint32_t buffered;
 	struct vsock_flow *buckets[VSOCK_BUCKETS];
-	struct vsock_flow all, saying;	/* list heads */
+	struct vsock_flow all, dead, saying;	/* list heads */
 
 	unsigned int resets_n, resets_at;
 	struct vsock_reset resets[VSOCK_RESETS_MAX];
@@ -110,28 +120,41 @@ static inline bool vsock_can_reset(const struct vsock *v)
 void vsock_pump(struct vsock *v);
 
 /* vsock_flow.c */
+void vsock_flows_init(struct vsock *v);
+/* A new flow with that socket, which is the flow's from then on. NULL: no memory or room; the socket is still the caller's. */
+struct vsock_flow *vsock_flow_new(struct vsock *v, int fd, enum vsock_state state);
 struct vsock_flow *vsock_find(struct vsock *v, uint32_t guest_port, uint32_t host_port);
+/* Gives it its ports. */
+void vsock_hash(struct vsock_flow *f, uint32_t guest_port, uint32_t host_port);
 /* A guest's REQUEST to a port of the vmspec takes its fd. NULL: there is none. */
 struct vsock_flow *vsock_attach(struct vsock *v, uint32_t guest_port, uint32_t host_port);
-void vsock_listen(struct vsock *v);
+/* Over for the guest: no packet finds it again; what it has sent still goes to the host. */
+void vsock_detach(struct vsock_flow *f);
+/* Over for both. The memory lasts until the end of the loop's round. */
+void vsock_kill(struct vsock_flow *f);
+void vsock_set_timer(struct vsock_flow *f);
+void vsock_ask_guest(struct vsock_flow *f);
 void vsock_driver_up(struct vsock *v);
 void vsock_driver_down(struct vsock *v);
+bool vsock_flows_quiesce(struct vsock *v, bool first);
+
+/* vsock_host.c */
+void vsock_host_init(struct vsock *v);
+/* Waits for clients, where there is room for more. */
+void vsock_listen(struct vsock *v);
+/* Waits for news of the sockets. */
+void vsock_watch(struct vsock *v);
 /* The guest's RESPONSE came. */
 void vsock_opened(struct vsock_flow *f);
+/* Does the guest want what the socket has, and may it have more? */
+bool vsock_reading(const struct vsock_flow *f);
 /* Bytes from the guest. false: no memory for them. */
 bool vsock_to_host(struct vsock_flow *f, struct iovec *iov, unsigned int n, uint32_t len_bytes);
 /* The guest will send or receive no more (peer_closed has changed). */
 void vsock_peer_closed(struct vsock_flow *f);
-/* The host's end has reached its end, or is gone. */
+/* The socket has reached its end, or is gone. */
 void vsock_host_eof(struct vsock_flow *f);
 void vsock_host_gone(struct vsock_flow *f);
-/* Waits for the socket to have data, or to hang up once it had its end. */
-void vsock_wait_host(struct vsock_flow *f);
-/* The guest has given news of its space. */
-void vsock_flow_credit(struct vsock_flow *f);
-/* Over for the guest: no packet finds it again; what it has sent still goes to the host. */
-void vsock_detach(struct vsock_flow *f);
-void vsock_set_timer(struct vsock_flow *f);
-bool vsock_flows_quiesce(struct vsock *v, bool first);
+void vsock_buffer_free(struct vsock_flow *f);
 
 #endif

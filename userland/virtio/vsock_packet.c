@@ -61,9 +61,8 @@ bool vsock_credit_receive(struct vsock_credit *c, uint32_t len_bytes)
 
 bool vsock_credit_tell(const struct vsock_credit *c)
 {
-	uint32_t seen_free = c->buf_alloc - (c->received - c->told);
-
-	return c->told != c->forwarded && seen_free < c->buf_alloc / 2;
+	/* As the guest counts; one that sends on the strength of news it hasn't had yet has gone past buf_alloc there. */
+	return c->told != c->forwarded && c->received - c->told > c->buf_alloc / 2;
 }
 
 int vsock_parse_connect(const char *line, uint32_t *port)

@@ -213,15 +213,15 @@ static int say_data(struct vsock_flow *f)
 		f->batch = (uint32_t)got == room ? min_t(unsigned int, f->batch * 2, RX_BATCH) : max_t(unsigned int, sent, 1);
 		vsock_unsay(f, VSOCK_SAY_CREDIT);
 	}
-	if (got == -EINTR || (uint32_t)got == room)
+	/* More may be there, or the end. Where it is not known that an end comes, a short count says that this is all. */
+	if (got == -EINTR || (got > 0 && ((uint32_t)got == room || f->ending)))
 		return sent;
+	f->readable = false;
 	vsock_unsay(f, VSOCK_SAY_DATA);
 	if (got == 0)
 		vsock_host_eof(f);
 	else if (got < 0 && got != -EAGAIN)
 		vsock_host_gone(f);
-	else
-		vsock_wait_host(f);
 	return sent;
 }
 

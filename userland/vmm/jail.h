@@ -8,7 +8,7 @@
 
 #include "base/err.h"
 
-#define JAIL_FDS 256u	/* open files at most */
+#define JAIL_FDS 1024u	/* open files at most: one for each vsock stream */
 
 struct jail {
 	uid_t uid;

@@ -41,12 +41,13 @@ static const struct rule io_rules[] = {
 	{ SYS_io_uring_enter, ANY, 0 },		/* the ring has restrictions of its own */
 	{ SYS_write, ANY, 0 },			/* interrupts (irqfd), the log */
 	{ SYS_futex, ANY, 0 },
-	{ SYS_io_uring_register, 1, IORING_REGISTER_FILES_UPDATE },	/* accepted connections */
 	{ SYS_io_uring_register, 1, IORING_REGISTER_ENABLE_RINGS },
 	{ SYS_close, ANY, 0 },
 	{ SYS_read, ANY, 0 },			/* /dev/urandom */
 	{ SYS_recvmsg, ANY, 0 },		/* vsock streams, straight from and to guest memory */
 	{ SYS_sendmsg, ANY, 0 },
+	{ SYS_epoll_ctl, ANY, 0 },		/* and news of them */
+	{ SYS_epoll_wait, ANY, 0 },
 	{ SYS_shutdown, ANY, 0 },		/* half-closed ones */
 	{ SYS_brk, ANY, 0 },			/* the C library's allocator */
 	{ SYS_mmap, 2, PROT_NONE },
