@@ -168,7 +168,7 @@ bad_tar() {
 			substr($h, 148, 8) = sprintf("%06o\0 ", unpack("%32C*", $h));
 			print $h, $data, "\0" x (-length($data) % 512);
 		}
-		'"$1"'
+		'"$1"';
 		print "\0" x 1024;' >"$work/bad.tar"
 	dir=$(own_layout)
 	add_layer "$dir" busybox "$work/bad.tar"
