@@ -126,13 +126,13 @@ static int join_or_check(struct launch *l, uint64_t *new_flags, struct err *e)
 
 	if (!l->spec) {
 		*new_flags = 0;
-		if (setns(l->join, (int)l->join_flags) < 0)
+		if (setns(l->join, (int)(l->join_flags & ~(uint64_t)CLONE_NEWCGROUP)) < 0)
 			return err_errno(e, errno, "the container's namespaces can't be joined");
 		return 0;
 	}
 	r = namespaces_check(l->spec, new_flags, &joined, e);
 	if (!r)
-		r = namespaces_join(l->spec->linux, e);
+		r = namespaces_join(l->spec->linux, ~(uint64_t)CLONE_NEWCGROUP, e);
 	if (!r && *new_flags & CLONE_NEWTIME)
 		r = namespaces_time(l->spec->linux, e);
 	return r;
@@ -156,7 +156,10 @@ void container_helper(struct launch *l)
 	}
 	if (join_or_check(l, &new_flags, &e))
 		give_up(&e, 1);
-	/* The cgroup namespace's root is where its maker is, so the child makes that one itself, from inside. */
+	/*
+	 * A new cgroup namespace has its root where its maker is, and who is in one can't make processes outside of it: both
+	 * are for the child, once it is in its cgroup.
+	 */
 	pid = clone_child(new_flags & ~(uint64_t)(CLONE_NEWCGROUP | CLONE_NEWTIME), l->cgroup);
 	if (pid < 0) {
 		err_errno(&e, errno, "a process in new namespaces can't be made");
@@ -197,6 +200,8 @@ static int make_container(struct launch *l, bool terminal, int *master, int *sla
 		r = become_root(e);
 	if (!r && new_flags & CLONE_NEWCGROUP && unshare(CLONE_NEWCGROUP) < 0)
 		return err_errno(e, errno, "cgroup namespace");
+	if (!r && joined & CLONE_NEWCGROUP)
+		r = namespaces_join(lx, CLONE_NEWCGROUP, e);
 	if (!r)
 		r = set_names(l->spec, e);
 	if (!r && new_flags & CLONE_NEWNET)
@@ -211,6 +216,17 @@ static int make_container(struct launch *l, bool terminal, int *master, int *sla
 	/* A mount namespace that was joined has its root and its mounts already. */
 	if (!r && new_flags & CLONE_NEWNS)
 		r = container_enter_root(l, (new_flags | joined) & CLONE_NEWUSER, terminal, master, slave, e);
+	return r;
+}
+
+/* The child of an exec: what its helper has left to it. */
+static int join_container(struct launch *l, struct err *e)
+{
+	int r = l->join_flags & CLONE_NEWUSER ? become_root(e) : 0;
+
+	if (!r && l->join_flags & CLONE_NEWCGROUP && setns(l->join, CLONE_NEWCGROUP) < 0)
+		r = err_errno(e, errno, "the container's cgroup namespace can't be joined");
+	cleanup_closep(&l->join);
 	return r;
 }
 
@@ -237,8 +253,8 @@ static int set_up(struct launch *l, struct user *u, char ***env, int *master, st
 
 	if (l->spec)
 		r = make_container(l, terminal, master, &slave, e);
-	else if (l->join_flags & CLONE_NEWUSER)
-		r = become_root(e);
+	else
+		r = join_container(l, e);
 	if (r)
 		return r;
 	root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -260,9 +276,8 @@ void container_child(struct launch *l)
 	char **env = NULL;
 	int master = -1;
 
-	/* The fds of the helper's work; the cgroup's folder would lead out of the container. */
+	/* It would lead out of the container. */
 	close(FD_CGROUP);
-	close(FD_JOIN);
 	l->pid = wait_go();
 	/* Again, as namespaces and ids have changed what it means. */
 	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);

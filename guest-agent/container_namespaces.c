@@ -67,7 +67,7 @@ int namespaces_check(const Microvm__Spec *spec, uint64_t *new_flags, uint64_t *j
 	return 0;
 }
 
-int namespaces_join(const Microvm__Linux *l, struct err *e)
+int namespaces_join(const Microvm__Linux *l, uint64_t which, struct err *e)
 {
 	int fds[ARRAY_SIZE(namespaces)];
 	const char *paths[ARRAY_SIZE(namespaces)] = { NULL };
@@ -79,7 +79,8 @@ int namespaces_join(const Microvm__Linux *l, struct err *e)
 	/* All are opened before one is joined: the paths are those of the agent's namespaces. */
 	for (i = 0; !r && l && i < l->n_namespaces; i++) {
 		for (k = 0; k < ARRAY_SIZE(namespaces); k++)
-			if (l->namespaces[i]->path[0] && str_eq(l->namespaces[i]->type, namespaces[k].type))
+			if (l->namespaces[i]->path[0] && which & namespaces[k].flag &&
+			    str_eq(l->namespaces[i]->type, namespaces[k].type))
 				break;
 		if (k == ARRAY_SIZE(namespaces))
 			continue;

@@ -47,7 +47,8 @@ void container_child(struct launch *l) __attribute__((noreturn));
 
 /* Flags of the namespaces of l: those to be made new, and those to be joined by their path. */
 int namespaces_check(const Microvm__Spec *spec, uint64_t *new_flags, uint64_t *joined_flags, struct err *e);
-int namespaces_join(const Microvm__Linux *l, struct err *e);
+/* Joins those of which (CLONE_NEW* flags) that have a path. */
+int namespaces_join(const Microvm__Linux *l, uint64_t which, struct err *e);
 /* In a network namespace of its own nothing is up, not even the loopback device. */
 int namespaces_loopback_up(struct err *e);
 int namespaces_sysctl(const Microvm__Linux *l, uint64_t new_flags, struct err *e);
