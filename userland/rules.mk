@@ -32,6 +32,6 @@ $(call objs,userland/vmm/seccomp.c): | $(O)/gen/vmm/syscall_names.h
 # Static, as it is cheaper to start and smaller when it runs: no loader, no relocated libraries.
 $(BIN)/microvm-vmm: private LDFLAGS := $(if $(SAN),$(LDFLAGS),$(patsubst -pie,-static-pie,$(LDFLAGS)))
 $(call program,microvm-vmm,userland/vmm/main.c,vmm virtio io base,-luring -lpthread)
-$(call program,microvm-import,userland/image/import/main.c,import image base,$(JSONC_LIBS) -larchive -lcrypto)
+$(call program,microvm-import,userland/image/import/main.c,import image base,$(JSONC_LIBS) -larchive -lcrypto -lcap)
 $(TESTBIN)/unit/test_image_get: | $(BIN)/microvm-import
 $(call program,microvm,userland/cli/main.c,cli sandbox agent oci image rpc io base,$(JSONC_LIBS) $(PB_LIBS) -lseccomp -luring)

@@ -6,13 +6,16 @@
 #include <check.h>
 #include <dirent.h>
 #include <errno.h>
+#include <linux/landlock.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/file.h>
 #include <sys/mount.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "image/image.h"
+#include "image/import/confine.h"
 #include "image_fixture.h"
 
 Suite *test_suite(void);
@@ -576,6 +579,41 @@ START_TEST(damaged_store)
 }
 END_TEST
 
+/* The importer's process: its store and its source, and little else. */
+static int try_confined(void)
+{
+	_cleanup_free_ char *inside = xasprintf("%s/tmp/x", root), *outside = xasprintf("%s/outside", top);
+
+	import_confine(root, dir);
+	if (open(inside, O_WRONLY | O_CREAT | O_CLOEXEC, 0600) < 0 || unlink(inside) < 0)
+		return 1;
+	if (open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) < 0)
+		return 2;
+	if (mount("none", root, "tmpfs", 0, NULL) == 0 || errno != EPERM)
+		return 3;
+	if (syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION) < 2)
+		return 0; /* the rest is Landlock's */
+	if (open(outside, O_WRONLY | O_CREAT | O_CLOEXEC, 0600) >= 0 || errno != EACCES)
+		return 4;
+	if (open("/etc/shadow", O_RDONLY | O_CLOEXEC) >= 0 || errno != EACCES)
+		return 5;
+	return 0;
+}
+
+START_TEST(confined)
+{
+	int status;
+	pid_t pid;
+
+	make_layout();
+	pid = fork();
+	if (!pid)
+		_exit(try_confined());
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_int_eq(WEXITSTATUS(status), 0);
+}
+END_TEST
+
 START_TEST(not_root)
 {
 	int status;
@@ -610,6 +648,7 @@ Suite *test_suite(void)
 		shared_blobs,
 		litter_is_swept,
 		damaged_store,
+		confined,
 		not_root,
 	};
 	Suite *s = suite_create("image_get");

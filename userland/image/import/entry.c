@@ -22,12 +22,13 @@
 #define XATTRS_MAX 256
 #define XATTR_VALUE_MAX 65536 /* XATTR_SIZE_MAX */
 
+/*
+ * trusted.* and user.overlay.* would be taken for an overlay's own marks; ACLs and labels of security modules mean
+ * nothing in the guest.
+ */
 static bool xattr_is_kept(const char *name)
 {
-	/* An overlay would take these for its own marks; POSIX ACLs ("system.") are not the image's to set. */
-	if (str_starts(name, "trusted.overlay.") || str_starts(name, "user.overlay."))
-		return false;
-	return str_starts(name, "user.") || str_starts(name, "security.") || str_starts(name, "trusted.");
+	return str_eq(name, "security.capability") || (str_starts(name, "user.") && !str_starts(name, "user.overlay."));
 }
 
 /* A path that reaches the file itself, a symlink too, by way of its folder's fd. */

@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "base/util.h"
 #include "image/import/cancel.h"
+#include "image/import/confine.h"
 #include "image/import/import.h"
 #include "image/spawn.h"
 
@@ -92,6 +93,7 @@ static int import(const char *root, const char *name, struct reporter *rep, stru
 		r = image_store_open(root, &imp.store, e);
 	if (r)
 		return r;
+	import_confine(imp.store->root, ref.path);
 	r = image_import(&imp, e);
 	image_store_close(imp.store);
 	return r;
@@ -122,7 +124,6 @@ int main(int argc, char **argv)
 	/* Started by image_get: its caller's end is ours, in order. By hand, the shell's end is a SIGHUP anyway. */
 	if (rep.fd >= 0)
 		prctl(PR_SET_PDEATHSIG, SIGTERM);
-	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	if (import(argv[optind], argv[optind + 1], &rep, &e) == 0)
 		return 0;
 	if (rep.fd < 0)
