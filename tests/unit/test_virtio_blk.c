@@ -1,0 +1,421 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* blk over a real file. */
+#include <check.h>
+#include <fcntl.h>
+#include <linux/virtio_blk.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "tests/unit/virtio_driver.h"
+
+Suite *test_suite(void);
+
+#define QSIZE 64u
+#define SECTORS 4096ull		/* 2 MiB */
+#define HDR DRV_DATA
+#define STATUS (DRV_DATA + 0x100)
+#define BUF (DRV_DATA + 0x10000)
+#define BLK_WANT (DRV_FEATURES | 0xffffff)
+
+static struct drv d;
+static int disk;	/* the same file, to look into */
+
+static void open_disk(int fd, uint32_t flags, uint32_t queues)
+{
+	struct vmspec_device *dev;
+	struct err e = ERR_INIT;
+
+	memset(&d, 0, sizeof(d));
+	vmspec_init(&d.spec);
+	dev = vmspec_add(&d.spec, VMSPEC_BLK);
+	dev->flags = flags;
+	dev->blk.fd = dup(fd);
+	dev->blk.queues = queues;
+	memcpy(dev->blk.serial, "serial-of-20-chars!!", VMSPEC_SERIAL_MAX);
+	ck_assert_msg(drv_open(&d, &e) == 0, "%s", e.msg);
+}
+
+/* A file with its sector's number in each sector's first bytes. */
+static int new_disk(void)
+{
+	char path[] = "/tmp/test-blk-XXXXXX";
+	int fd = mkstemp(path);
+	uint64_t i;
+
+	ck_assert_int_ge(fd, 0);
+	unlink(path);
+	ck_assert_int_eq(ftruncate(fd, SECTORS * 512), 0);
+	for (i = 0; i < SECTORS; i++)
+		ck_assert_int_eq(pwrite(fd, &i, 8, i * 512), 8);
+	return fd;
+}
+
+static void setup(void)
+{
+	disk = new_disk();
+	open_disk(disk, 0, 0);
+}
+
+static void teardown(void)
+{
+	drv_close(&d);
+	close(disk);
+}
+
+static void blk_up(void)
+{
+	drv_up(&d, 1, QSIZE, BLK_WANT);
+}
+
+/* Adds a request to queue q; len bytes of data at BUF. Its header and status are at slot's place. */
+static uint16_t add(unsigned int q, unsigned int slot, uint32_t type, uint64_t sector, uint32_t len, bool write)
+{
+	struct virtio_blk_outhdr *hdr = drv_at(&d, HDR + 0x200 * slot);
+	struct drv_buf bufs[3] = { { HDR + 0x200 * slot, sizeof(*hdr), false },
+				   { BUF + 0x1000 * slot, len, write },
+				   { STATUS + 0x200 * slot, 1, true } };
+
+	*hdr = (struct virtio_blk_outhdr){ .type = htole32(type), .sector = htole64(sector) };
+	*(uint8_t *)drv_at(&d, STATUS + 0x200 * slot) = 0xee;
+	if (!len)
+		bufs[1] = bufs[2];
+	return drv_add(&d, q, bufs, len ? 3 : 2);
+}
+
+static int status_at(unsigned int slot)
+{
+	return *(uint8_t *)drv_at(&d, STATUS + 0x200 * slot);
+}
+
+static int request(uint32_t type, uint64_t sector, uint32_t len, bool write)
+{
+	add(0, 0, type, sector, len, write);
+	drv_kick(&d, 0);
+	ck_assert_int_ge(drv_next_used(&d, 0, NULL), 1);
+	return status_at(0);
+}
+
+static uint64_t on_file(uint64_t sector)
+{
+	uint64_t v = UINT64_MAX;
+
+	ck_assert_int_eq(pread(disk, &v, 8, sector * 512), 8);
+	return v;
+}
+
+static struct virtio_blk_config config(void)
+{
+	struct virtio_blk_config c;
+	unsigned int i;
+
+	memset(&c, 0, sizeof(c));
+	for (i = 0; i + 4 <= 60; i += 4)
+		bus_read(&d.bus, d.base + VIRTIO_MMIO_CONFIG + i, (char *)&c + i, 4);
+	return c;
+}
+
+START_TEST(says_what_it_is)
+{
+	struct virtio_blk_config c = config();
+
+	ck_assert_uint_eq(c.capacity, SECTORS);
+	ck_assert_uint_eq(c.blk_size, 512);
+	ck_assert_uint_ge(c.seg_max, 64);
+	ck_assert_uint_eq(c.num_queues, 1);
+	ck_assert_uint_ge(c.max_discard_sectors, 8);
+	blk_up();
+	ck_assert(d.features & (1ull << VIRTIO_BLK_F_FLUSH));
+	ck_assert(!(d.features & (1ull << VIRTIO_BLK_F_RO)));
+	ck_assert(!(d.features & (1ull << VIRTIO_BLK_F_MQ)));
+	ck_assert_int_eq(request(VIRTIO_BLK_T_GET_ID, 0, 20, true), VIRTIO_BLK_S_OK);
+	ck_assert_mem_eq(drv_at(&d, BUF), "serial-of-20-chars!!", 20);
+}
+END_TEST
+
+START_TEST(reads_and_writes)
+{
+	uint64_t *buf;
+
+	blk_up();
+	buf = drv_at(&d, BUF);
+	ck_assert_int_eq(request(VIRTIO_BLK_T_IN, 7, 4096, true), VIRTIO_BLK_S_OK);
+	ck_assert_uint_eq(buf[0], 7);
+	ck_assert_uint_eq(buf[512 / 8], 8);
+	ck_assert_uint_eq(buf[7 * 512 / 8], 14);
+	buf[0] = 4711;
+	ck_assert_int_eq(request(VIRTIO_BLK_T_OUT, SECTORS - 1, 512, false), VIRTIO_BLK_S_OK);
+	ck_assert_uint_eq(on_file(SECTORS - 1), 4711);
+	ck_assert_uint_eq(on_file(SECTORS - 2), SECTORS - 2);
+	ck_assert_int_eq(request(VIRTIO_BLK_T_FLUSH, 0, 0, false), VIRTIO_BLK_S_OK);
+	ck_assert_uint_ne(drv_interrupt(&d), 0);
+}
+END_TEST
+
+/* Header, data and status cut wherever the driver likes (2.7.4.1). */
+START_TEST(any_framing_will_do)
+{
+	const struct drv_buf bufs[] = {
+		{ HDR, 3, false }, { HDR + 3, 13, false },
+		{ BUF, 1, true }, { BUF + 1, 600, true }, { BUF + 601, 424, true },	/* 1,024 of data and the status */
+	};
+	struct virtio_blk_outhdr hdr = { .type = VIRTIO_BLK_T_IN, .sector = 9 };
+
+	blk_up();
+	memcpy(drv_at(&d, HDR), &hdr, sizeof(hdr));
+	memset(drv_at(&d, BUF), 0xee, 1025);
+	drv_add(&d, 0, bufs, ARRAY_SIZE(bufs));
+	drv_kick(&d, 0);
+	ck_assert_int_eq(drv_next_used(&d, 0, NULL), 1025);
+	ck_assert_uint_eq(*(uint64_t *)drv_at(&d, BUF), 9);
+	ck_assert_uint_eq(*(uint64_t *)drv_at(&d, BUF + 512), 10);
+	ck_assert_uint_eq(*(uint8_t *)drv_at(&d, BUF + 1024), VIRTIO_BLK_S_OK);
+}
+END_TEST
+
+START_TEST(the_disk_ends_where_it_ends)
+{
+	blk_up();
+	ck_assert_int_eq(request(VIRTIO_BLK_T_IN, SECTORS, 512, true), VIRTIO_BLK_S_IOERR);
+	ck_assert_int_eq(request(VIRTIO_BLK_T_IN, SECTORS - 1, 1024, true), VIRTIO_BLK_S_IOERR);
+	ck_assert_int_eq(request(VIRTIO_BLK_T_IN, UINT64_MAX, 512, true), VIRTIO_BLK_S_IOERR);
+	ck_assert_int_eq(request(VIRTIO_BLK_T_OUT, UINT64_MAX / 512, 512, false), VIRTIO_BLK_S_IOERR);
+	ck_assert_int_eq(request(VIRTIO_BLK_T_OUT, 1ull << 55, 512, false), VIRTIO_BLK_S_IOERR);
+	ck_assert_int_eq(request(VIRTIO_BLK_T_IN, 0, 511, true), VIRTIO_BLK_S_IOERR);
+	ck_assert_int_eq(request(VIRTIO_BLK_T_IN, 0, 0, true), VIRTIO_BLK_S_OK);
+	ck_assert_int_eq(request(99, 0, 512, true), VIRTIO_BLK_S_UNSUPP);
+	ck_assert_int_eq(request(VIRTIO_BLK_T_SECURE_ERASE, 0, 512, false), VIRTIO_BLK_S_UNSUPP);
+	/* The file has shrunk behind our back. */
+	ck_assert_int_eq(ftruncate(disk, 100 * 512), 0);
+	ck_assert_int_eq(request(VIRTIO_BLK_T_IN, 100, 512, true), VIRTIO_BLK_S_IOERR);
+	ck_assert_int_eq(request(VIRTIO_BLK_T_IN, 98, 4096, true), VIRTIO_BLK_S_IOERR);
+	ck_assert_int_eq(request(VIRTIO_BLK_T_IN, 98, 1024, true), VIRTIO_BLK_S_OK);
+	ck_assert(!drv_broken(&d));
+}
+END_TEST
+
+START_TEST(read_only_is_read_only)
+{
+	drv_close(&d);
+	open_disk(disk, VMSPEC_BLK_READONLY, 0);
+	blk_up();
+	ck_assert(d.features & (1ull << VIRTIO_BLK_F_RO));
+	ck_assert(!(d.features & (1ull << VIRTIO_BLK_F_DISCARD | 1ull << VIRTIO_BLK_F_WRITE_ZEROES)));
+	memset(drv_at(&d, BUF), 0, 512);
+	ck_assert_int_eq(request(VIRTIO_BLK_T_OUT, 1, 512, false), VIRTIO_BLK_S_IOERR);
+	ck_assert_int_eq(request(VIRTIO_BLK_T_DISCARD, 0, 16, false), VIRTIO_BLK_S_IOERR);
+	ck_assert_int_eq(request(VIRTIO_BLK_T_WRITE_ZEROES, 0, 16, false), VIRTIO_BLK_S_IOERR);
+	ck_assert_int_eq(request(VIRTIO_BLK_T_FLUSH, 0, 0, false), VIRTIO_BLK_S_OK);
+	ck_assert_int_eq(request(VIRTIO_BLK_T_IN, 1, 512, true), VIRTIO_BLK_S_OK);
+	ck_assert_uint_eq(on_file(1), 1);
+}
+END_TEST
+
+static void range(unsigned int i, uint64_t sector, uint32_t sectors, uint32_t flags)
+{
+	struct virtio_blk_discard_write_zeroes *r = drv_at(&d, BUF);
+
+	r[i] = (struct virtio_blk_discard_write_zeroes){ htole64(sector), htole32(sectors), htole32(flags) };
+}
+
+START_TEST(discards_and_writes_zeroes)
+{
+	struct stat before, after;
+
+	blk_up();
+	fstat(disk, &before);
+	range(0, 8, 8, 0);
+	range(1, 64, 128, 0);
+	ck_assert_int_eq(request(VIRTIO_BLK_T_DISCARD, 0, 32, false), VIRTIO_BLK_S_OK);
+	ck_assert_uint_eq(on_file(9), 0);
+	ck_assert_uint_eq(on_file(100), 0);
+	ck_assert_uint_eq(on_file(16), 16);
+	ck_assert_uint_eq(on_file(192), 192);
+	fstat(disk, &after);
+	ck_assert_int_lt(after.st_blocks, before.st_blocks);
+	range(0, 1001, 3, 0);
+	ck_assert_int_eq(request(VIRTIO_BLK_T_WRITE_ZEROES, 0, 16, false), VIRTIO_BLK_S_OK);
+	ck_assert_uint_eq(on_file(1000), 1000);
+	ck_assert_uint_eq(on_file(1001), 0);
+	ck_assert_uint_eq(on_file(1003), 0);
+	ck_assert_uint_eq(on_file(1004), 1004);
+	range(0, 2000, 8, VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP);
+	ck_assert_int_eq(request(VIRTIO_BLK_T_WRITE_ZEROES, 0, 16, false), VIRTIO_BLK_S_OK);
+	ck_assert_uint_eq(on_file(2007), 0);
+	fstat(disk, &after);
+	ck_assert_uint_eq(after.st_size, SECTORS * 512);
+}
+END_TEST
+
+START_TEST(ranges_are_checked)
+{
+	blk_up();
+	range(0, 0, 8, 0);
+	range(1, SECTORS - 1, 2, 0);
+	ck_assert_int_eq(request(VIRTIO_BLK_T_DISCARD, 0, 32, false), VIRTIO_BLK_S_IOERR);
+	ck_assert_uint_eq(on_file(1), 1);	/* none of them was done */
+	range(0, UINT64_MAX, 2, 0);
+	ck_assert_int_eq(request(VIRTIO_BLK_T_WRITE_ZEROES, 0, 16, false), VIRTIO_BLK_S_IOERR);
+	range(0, 0, 0, 0);
+	ck_assert_int_eq(request(VIRTIO_BLK_T_WRITE_ZEROES, 0, 16, false), VIRTIO_BLK_S_IOERR);
+	range(0, 0, 8, 2);
+	ck_assert_int_eq(request(VIRTIO_BLK_T_WRITE_ZEROES, 0, 16, false), VIRTIO_BLK_S_UNSUPP);
+	range(0, 0, 8, VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP);	/* must not be set for discard */
+	ck_assert_int_eq(request(VIRTIO_BLK_T_DISCARD, 0, 16, false), VIRTIO_BLK_S_UNSUPP);
+	ck_assert_int_eq(request(VIRTIO_BLK_T_DISCARD, 0, 15, false), VIRTIO_BLK_S_IOERR);
+	ck_assert_int_eq(request(VIRTIO_BLK_T_DISCARD, 0, 17 * 16, false), VIRTIO_BLK_S_IOERR);
+	ck_assert_int_eq(request(VIRTIO_BLK_T_DISCARD, 0, 0, false), VIRTIO_BLK_S_IOERR);
+	ck_assert_uint_eq(on_file(1), 1);
+}
+END_TEST
+
+START_TEST(zeroes_where_the_file_cannot_zero_in_place)
+{
+	int fd = memfd_create("disk", MFD_CLOEXEC);	/* tmpfs punches holes and no more */
+	uint64_t i;
+
+	ck_assert_int_eq(ftruncate(fd, 64 * 512), 0);
+	for (i = 0; i < 64; i++)
+		ck_assert_int_eq(pwrite(fd, &i, 8, i * 512), 8);
+	drv_close(&d);
+	close(disk);
+	disk = fd;
+	open_disk(fd, 0, 0);
+	blk_up();
+	range(0, 3, 2, 0);
+	ck_assert_int_eq(request(VIRTIO_BLK_T_WRITE_ZEROES, 0, 16, false), VIRTIO_BLK_S_OK);
+	ck_assert_uint_eq(on_file(3), 0);
+	ck_assert_uint_eq(on_file(5), 5);
+}
+END_TEST
+
+START_TEST(many_requests_in_flight_on_several_queues)
+{
+	unsigned int i, q, n = 0;
+	uint16_t head;
+
+	drv_close(&d);
+	open_disk(disk, 0, 2);
+	ck_assert_uint_eq(config().num_queues, 2);
+	drv_up(&d, 2, QSIZE, BLK_WANT);
+	for (q = 0; q < 2; q++)
+		for (i = 0; i < 20; i++)
+			add(q, q * 20 + i, VIRTIO_BLK_T_IN, q * 20 + i, 512, true);
+	drv_kick(&d, 0);
+	drv_kick(&d, 1);
+	for (n = 0; n < 40; n++)
+		ck_assert_int_eq(drv_next_used(&d, n / 20, &head), 513);
+	for (i = 0; i < 40; i++) {
+		ck_assert_int_eq(status_at(i), VIRTIO_BLK_S_OK);
+		ck_assert_uint_eq(*(uint64_t *)drv_at(&d, BUF + 0x1000 * i), i);
+	}
+	ck_assert(!drv_broken(&d));
+}
+END_TEST
+
+static bool reset_ended(struct drv *drv, void *arg)
+{
+	return drv_read(drv, VIRTIO_MMIO_STATUS) == 0;
+}
+
+START_TEST(reset_waits_for_what_is_in_flight)
+{
+	unsigned int i;
+
+	blk_up();
+	for (i = 0; i < 16; i++)
+		add(0, i, VIRTIO_BLK_T_IN, i, 512, true);
+	drv_kick(&d, 0);
+	/* The requests are taken but, as they need a turn of the loop each, not ended. */
+	loop_run_once(d.loop, true);
+	drv_write(&d, VIRTIO_MMIO_STATUS, 0);
+	ck_assert_uint_ne(drv_read(&d, VIRTIO_MMIO_STATUS), 0);
+	/* Until it reads 0 the device takes no orders. */
+	drv_write(&d, VIRTIO_MMIO_STATUS, VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_FAILED);
+	ck_assert(drv_wait(&d, reset_ended, NULL));
+	ck_assert_uint_eq(drv_used_idx(&d, 0), 0);
+	for (i = 0; i < 16; i++)
+		ck_assert_int_eq(status_at(i), 0xee);
+	blk_up();
+	ck_assert_int_eq(request(VIRTIO_BLK_T_IN, 3, 512, true), VIRTIO_BLK_S_OK);
+}
+END_TEST
+
+static void expect_broken(void)
+{
+	drv_kick(&d, 0);
+	ck_assert(drv_wait(&d, drv_is_broken, NULL));
+	blk_up();
+	ck_assert_int_eq(request(VIRTIO_BLK_T_IN, 3, 512, true), VIRTIO_BLK_S_OK);
+}
+
+START_TEST(malformed_requests_break_the_device_only)
+{
+	const struct drv_buf no_status[] = { { HDR, 16, false } }, no_header[] = { { STATUS, 1, true } },
+			     short_header[] = { { HDR, 15, false }, { STATUS, 1, true } };
+
+	blk_up();
+	drv_add(&d, 0, no_status, 1);
+	expect_broken();
+	drv_add(&d, 0, no_header, 1);
+	expect_broken();
+	drv_add(&d, 0, short_header, 2);
+	expect_broken();
+}
+END_TEST
+
+START_TEST(without_flush_writes_are_synchronous)
+{
+	drv_up(&d, 1, QSIZE, DRV_FEATURES);
+	memset(drv_at(&d, BUF), 0x5a, 512);
+	ck_assert_int_eq(request(VIRTIO_BLK_T_OUT, 5, 512, false), VIRTIO_BLK_S_OK);
+	ck_assert_uint_eq(on_file(5), 0x5a5a5a5a5a5a5a5aull);
+	ck_assert_int_eq(request(VIRTIO_BLK_T_IN, 5, 512, true), VIRTIO_BLK_S_OK);
+}
+END_TEST
+
+START_TEST(odd_files_are_refused_with_a_reason)
+{
+	struct drv other;
+	struct err e;
+	int fd[3], i;
+
+	fd[0] = open("/dev/null", O_RDWR | O_CLOEXEC);
+	fd[1] = memfd_create("odd", MFD_CLOEXEC);
+	ck_assert_int_eq(ftruncate(fd[1], 513), 0);
+	fd[2] = memfd_create("empty", MFD_CLOEXEC);
+	for (i = 0; i < 3; i++) {
+		memset(&other, 0, sizeof(other));
+		memset(&e, 0, sizeof(e));
+		vmspec_init(&other.spec);
+		vmspec_add(&other.spec, VMSPEC_BLK)->blk.fd = fd[i];
+		ck_assert_int_eq(drv_open(&other, &e), -EINVAL);
+		ck_assert(str_starts(e.msg, "device 0: blk: "));
+		loop_free(other.loop);
+		guest_mem_free(other.mem);
+		close(fd[i]);
+	}
+}
+END_TEST
+
+Suite *test_suite(void)
+{
+	Suite *s = suite_create("virtio-blk");
+	TCase *t = tcase_create("all");
+
+	tcase_add_checked_fixture(t, setup, teardown);
+	tcase_add_test(t, says_what_it_is);
+	tcase_add_test(t, reads_and_writes);
+	tcase_add_test(t, any_framing_will_do);
+	tcase_add_test(t, the_disk_ends_where_it_ends);
+	tcase_add_test(t, read_only_is_read_only);
+	tcase_add_test(t, discards_and_writes_zeroes);
+	tcase_add_test(t, ranges_are_checked);
+	tcase_add_test(t, zeroes_where_the_file_cannot_zero_in_place);
+	tcase_add_test(t, many_requests_in_flight_on_several_queues);
+	tcase_add_test(t, reset_waits_for_what_is_in_flight);
+	tcase_add_test(t, malformed_requests_break_the_device_only);
+	tcase_add_test(t, without_flush_writes_are_synchronous);
+	tcase_add_test(t, odd_files_are_refused_with_a_reason);
+	suite_add_tcase(s, t);
+	return s;
+}
