@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -55,6 +56,23 @@ static int remove_rootfs(struct image_store *s, const char *id, struct err *e)
 	return r;
 }
 
+/*
+ * A sandbox holds its lock for as long as it lives; a listing, or an import that ends, for a moment only, so a lock that
+ * is taken is asked for again before it's called in use.
+ */
+static int lock_rootfs(int fd)
+{
+	const struct timespec moment = { .tv_nsec = 20000000 };
+	int tries;
+
+	for (tries = 0; tries < 10; tries++) {
+		if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+			return 0;
+		nanosleep(&moment, NULL);
+	}
+	return -EBUSY;
+}
+
 static int remove_image(struct image_store *s, const char *id, const struct store_name *names, size_t n,
 			struct image_removed *removed, struct err *e)
 {
@@ -66,7 +84,7 @@ static int remove_image(struct image_store *s, const char *id, const struct stor
 	store_rootfs_path(id, path);
 	strcat(path, "/rootfs.erofs");
 	fd = openat(s->fd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0)
+	if (fd >= 0 && lock_rootfs(fd))
 		return err_set(e, EBUSY,
 			       "image %.19s is in use by a sandbox; remove that first (microvm ps -a, microvm rm)", id);
 	for (i = 0; !r && i < n; i++)
