@@ -18,7 +18,7 @@ static uint64_t parse_set(char *const *names, size_t n)
 	for (i = 0; i < n; i++) {
 		int cap = capability_parse(names[i]);
 
-		if (cap >= 0 && prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0)
+		if (cap >= 0 && prctl(PR_CAPBSET_READ, cap, 0, 0, 0) > 0)
 			set |= 1ull << cap;
 	}
 	return set;

@@ -12,7 +12,7 @@ struct caps {
 	uint64_t bounding, effective, inheritable, permitted, ambient;
 };
 
-/* Names that this kernel doesn't know can't be granted, and are left out; c NULL: none at all. */
+/* What this kernel doesn't know, or the agent doesn't have, can't be granted and is left out; c NULL: none at all. */
 void caps_parse(const Microvm__Capabilities *c, struct caps *caps);
 /* First, while CAP_SETPCAP is there. */
 int caps_drop_bounding(const struct caps *caps, struct err *e);

@@ -18,6 +18,7 @@
 #define BUSYBOX "/bin/busybox"
 #define CGROUP_NAME "/sys/fs/cgroup"
 
+static char box_id[32];	/* not the same twice: a test that failed may have left its own */
 static char *busybox;
 static size_t busybox_len;
 
@@ -35,6 +36,7 @@ void fixture_begin(void)
 	must(mount("tmpfs", "/run", "tmpfs", 0, NULL) == 0, "/run");
 	/* The machine may have v1 there. */
 	must(mount("cgroup2", CGROUP_NAME, "cgroup2", 0, NULL) == 0, "cgroup2");
+	snprintf(box_id, sizeof(box_id), "box-%d", getpid());
 	if (!busybox)
 		ck_assert_int_eq(read_file(AT_FDCWD, BUSYBOX, 8u << 20, &busybox, &busybox_len), 0);
 	/* As the agent does; its children have to undo it. */
@@ -107,7 +109,7 @@ int box_create(struct box *b)
 	Microvm__CreateContainerRequest req = MICROVM__CREATE_CONTAINER_REQUEST__INIT;
 	int r;
 
-	req.id = "box";
+	req.id = box_id;
 	req.rootfs = &b->rootfs;
 	req.spec = b->spec;
 	wire(b);
@@ -176,12 +178,15 @@ int box_exec(struct box *b, char *const *args, const char *user, pid_t *pid)
 void check_nothing_left(void)
 {
 	_cleanup_free_ char *mounts = NULL;
+	char path[128];
 	pid_t pid;
 
 	ck_assert_int_eq(read_file(AT_FDCWD, "/proc/self/mountinfo", 1u << 20, &mounts, NULL), 0);
 	ck_assert_msg(!strstr(mounts, CONTAINER_RUN), "mounts are left:\n%s", mounts);
-	ck_assert_int_ne(access(CONTAINER_RUN "/box", F_OK), 0);
-	ck_assert_int_ne(access(CGROUP_NAME "/" CONTAINER_CGROUP "/box", F_OK), 0);
+	snprintf(path, sizeof(path), CONTAINER_RUN "/%s", box_id);
+	ck_assert_int_ne(access(path, F_OK), 0);
+	snprintf(path, sizeof(path), CGROUP_NAME "/" CONTAINER_CGROUP "/%s", box_id);
+	ck_assert_int_ne(access(path, F_OK), 0);
 	/* Zombies are the caller's to reap, but none may run. */
 	while ((pid = waitpid(-1, NULL, WNOHANG)) > 0)
 		;
