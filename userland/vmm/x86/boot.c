@@ -20,6 +20,9 @@
 #define HIGH_GPA 0x100000ull
 #define PAGE 4096ull
 #define HUGE (2ull << 20)
+#define FIRST_BLOCK_GPA (8ull << 20)
+#define FIRST_BLOCK_BYTES (4ull << 20)
+#define TABLES_BYTES (3ull << 20)	/* of Linux, beside the structures of pages */
 
 #define HVM_START_MAGIC 0x336ec578u
 enum { MEMMAP_RAM = 1, MEMMAP_RESERVED = 2 };
@@ -90,7 +93,7 @@ static int place_initramfs(const struct guest_mem *mem, int fd, struct boot_layo
 	return 0;
 }
 
-/* How much of the 2 MiB at gpa the kernel's segments take. */
+/* How many bytes of the kernel's file go to the 2 MiB at gpa: between its parts, and behind them, there may be room that is not used yet. */
 static uint64_t kernel_bytes_in(const struct elf_kernel *kernel, uint64_t gpa)
 {
 	uint64_t sum = 0;
@@ -98,7 +101,7 @@ static uint64_t kernel_bytes_in(const struct elf_kernel *kernel, uint64_t gpa)
 
 	for (i = 0; i < kernel->segments_n; i++) {
 		const struct elf_segment *s = &kernel->segments[i];
-		const uint64_t from = max_t(uint64_t, gpa, s->gpa), to = min_t(uint64_t, gpa + HUGE, s->gpa + s->mem_bytes);
+		const uint64_t from = max_t(uint64_t, gpa, s->gpa), to = min_t(uint64_t, gpa + HUGE, s->gpa + s->file_bytes);
 
 		sum += to > from ? to - from : 0;
 	}
@@ -107,15 +110,15 @@ static uint64_t kernel_bytes_in(const struct elf_kernel *kernel, uint64_t gpa)
 
 /*
  * Huge pages for what a Linux guest uses most of before it is up, whatever it goes on to do: its image; the first 2 MiB;
- * and the top, where it puts a structure for each page (64 bytes for 4 KiB), per-CPU data and hash tables, right below
- * the initramfs.
+ * the first 4 MiB block that its page allocator hands out; and the top, where it puts a structure for each page (64 bytes
+ * for 4 KiB), per-CPU data and hash tables, right below the initramfs.
  */
 static void back_boot_memory(const struct guest_mem *mem, const struct boot_layout *at)
 {
 	const struct guest_mem_region *regions;
 	const size_t n = guest_mem_regions(mem, &regions);
 	const struct guest_mem_region *last = &regions[n - 1];
-	const uint64_t tables = (regions[0].len_bytes + (n > 1 ? last->len_bytes : 0)) / 64 + HUGE;
+	const uint64_t tables = (regions[0].len_bytes + (n > 1 ? last->len_bytes : 0)) / 64 + TABLES_BYTES;
 	const uint64_t top = n > 1 ? at->initramfs_bytes : at->initramfs_bytes + tables;
 	uint64_t gpa;
 
@@ -125,6 +128,8 @@ static void back_boot_memory(const struct guest_mem *mem, const struct boot_layo
 	if (at->kernel.high_gpa - at->kernel.low_gpa < HUGE)
 		return;		/* no Linux */
 	guest_mem_huge(mem, 0, HIGH_GPA);
+	if (at->kernel.low_gpa >= FIRST_BLOCK_GPA + FIRST_BLOCK_BYTES)
+		guest_mem_huge(mem, FIRST_BLOCK_GPA, FIRST_BLOCK_BYTES);
 	if (n > 1)
 		guest_mem_huge(mem, last->gpa + last->len_bytes - min_t(uint64_t, tables, last->len_bytes), tables);
 	if (top && top < regions[0].len_bytes / 2)
