@@ -19,7 +19,7 @@
 #include "rpc/ttrpc.h"
 
 #define TASKS_MAX 256u
-#define TASK_PROCS_MAX 1024u	/* of one container; those that have ended are forgotten first */
+#define TASK_PROCS_MAX 256u	/* of one container; those that have ended are forgotten first */
 
 struct task_waiter;
 
@@ -29,6 +29,7 @@ struct task_proc {
 	char exec_id[EVENT_ID_MAX + 1];	/* "": the container's first process */
 	pid_t pid;
 	bool exited, oom_killed;
+	int ended_by;			/* the signal that SIGKILL stands for (init_signal.h); 0: none */
 	uint32_t exit_status;
 	int64_t exited_at_ns;
 	struct stdio_set *stdio;

@@ -33,6 +33,8 @@ $(UNIT_PROGRAMS): $(TESTBIN)/unit/%: $(O)/obj/tests/unit/%.o $(O)/obj/tests/unit
 $(foreach f,$(patsubst tests/unit/%_fixture.c,%,$(wildcard tests/unit/*_fixture.c)),\
 	$(eval $(filter $(TESTBIN)/unit/test_$(f)%,$(UNIT_PROGRAMS)): $(O)/obj/tests/unit/$(f)_fixture.o))
 
+$(TESTBIN)/unit/test_agent: $(O)/obj/tests/unit/agent_world.o
+
 .PHONY: unit-programs replay-programs fuzz-programs test-programs check-kvm
 # With UNIT only those.
 unit-programs: $(patsubst tests/unit/%.c,$(TESTBIN)/unit/%,$(wildcard tests/unit/test_$(patsubst test_%,%,$(UNIT)).c))
