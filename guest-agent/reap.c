@@ -124,10 +124,13 @@ static void exited(struct task_proc *p, int status)
 	p->exited = true;
 	p->exited_at_ns = now_ns();
 	p->exit_status = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+	if (p->ended_by && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
+		p->exit_status = 128 + (uint32_t)p->ended_by;
 	if (t->container) {
 		container_exited(t->container, p->pid);
 		task_take_oom(t);
-		p->oom_killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && container_oom_killed(t->container);
+		p->oom_killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && !p->ended_by &&
+				container_oom_killed(t->container);
 	}
 	stdio_exited(p->stdio);
 	log_debug("container %s: process %d (%s) has ended with %u", t->id, p->pid, p->exec_id, p->exit_status);

@@ -10,6 +10,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/util.h"
+#include "guest-agent/init_signal.h"
 #include "guest-agent/reap.h"
 
 static int check_id(const char *what, const char *id, struct err *e)
@@ -247,6 +248,11 @@ int tasks_signal(struct tasks *ts, const Microvm__SignalRequest *req, struct err
 		return err_set(e, EINVAL, "container %s: a signal goes to one process or to all", req->id);
 	if (p->exited && !req->all)
 		return err_set(e, ESRCH, "container %s: the process has ended", req->id);
+	if (!req->all && init_signal_spared(p->pid, (int)req->signal)) {
+		/* What the kernel spares it is its end all the same, with the status that the signal would have given. */
+		p->ended_by = (int)req->signal;
+		return container_signal(p->task->container, p->pid, SIGKILL, false, e);
+	}
 	return container_signal(p->task->container, p->exited ? 0 : p->pid, req->signal, req->all, e);
 }
 
