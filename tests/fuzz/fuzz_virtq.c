@@ -26,7 +26,8 @@ static void check(const struct virtq *vq, const struct virtq_chain *c, unsigned 
 	uint64_t out = 0, in = 0;
 	unsigned int i;
 
-	if (c->head >= vq->size || c->out_n + c->in_n > iov_max || c->out_n + c->in_n > vq->size || !(c->out_n + c->in_n))
+	if (c->head >= vq->size || c->out_n + c->in_n > iov_max || c->out_n + c->in_n > vq->size ||
+	    !(c->out_n + c->in_n))
 		abort();
 	for (i = 0; i < c->out_n + c->in_n; i++) {
 		const uint8_t *p = c->iov[i].iov_base;
@@ -42,7 +43,9 @@ static void check(const struct virtq *vq, const struct virtq_chain *c, unsigned 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	const struct virtq_mem mem = { .slice = slice };
-	struct { uint16_t size, desc, avail, used, features, iov_max; } set = { 0 };
+	struct {
+		uint16_t size, desc, avail, used, features, iov_max;
+	} set = { 0 };
 	struct iovec iov[VIRTQ_SIZE_MAX];
 	struct virtq_chain c;
 	struct virtq vq;

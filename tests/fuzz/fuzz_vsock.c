@@ -10,7 +10,7 @@
 #define CID 3u
 #define CLIENTS 4
 
-static int clients[CLIENTS];	/* [0] is the control port's */
+static int clients[CLIENTS]; /* [0] is the control port's */
 static struct sockaddr_un addr = { .sun_family = AF_UNIX };
 
 /* A packet of the guest's with sensible addresses, so that a fuzzer need not find them. */

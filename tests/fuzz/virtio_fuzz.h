@@ -30,20 +30,20 @@ static inline uint64_t fuzz_take(struct fuzz_in *in, unsigned int bytes)
 }
 
 enum fuzz_order {
-	FUZZ_UP,	/* a clean start: which of the ring features, size of the queues */
-	FUZZ_BUFFER,	/* queue, selector of place, length, flags: a descriptor, and it is made available */
-	FUZZ_CHAIN,	/* queue, how many: descriptors as FUZZ_BUFFER, linked */
-	FUZZ_DESC,	/* queue, index, all 16 bytes */
-	FUZZ_AVAIL,	/* queue, head */
-	FUZZ_IDX,	/* queue, avail->idx */
-	FUZZ_KICK,	/* queue */
-	FUZZ_MEMORY,	/* page of the data area, offset, bytes */
-	FUZZ_WRITE,	/* register, value */
-	FUZZ_READ,	/* register */
-	FUZZ_CONFIG,	/* offset, length, value */
-	FUZZ_TURNS,	/* the loop runs */
-	FUZZ_EVENT,	/* queue, used_event and flags */
-	FUZZ_HOST,	/* what the device's own target makes of it */
+	FUZZ_UP,     /* a clean start: which of the ring features, size of the queues */
+	FUZZ_BUFFER, /* queue, selector of place, length, flags: a descriptor, and it is made available */
+	FUZZ_CHAIN,  /* queue, how many: descriptors as FUZZ_BUFFER, linked */
+	FUZZ_DESC,   /* queue, index, all 16 bytes */
+	FUZZ_AVAIL,  /* queue, head */
+	FUZZ_IDX,    /* queue, avail->idx */
+	FUZZ_KICK,   /* queue */
+	FUZZ_MEMORY, /* page of the data area, offset, bytes */
+	FUZZ_WRITE,  /* register, value */
+	FUZZ_READ,   /* register */
+	FUZZ_CONFIG, /* offset, length, value */
+	FUZZ_TURNS,  /* the loop runs */
+	FUZZ_EVENT,  /* queue, used_event and flags */
+	FUZZ_HOST,   /* what the device's own target makes of it */
 	FUZZ_ORDERS
 };
 
@@ -75,8 +75,8 @@ static inline void fuzz_order(struct drv *d, unsigned int queues, struct fuzz_in
 	bool ready = d->q[0].desc;
 	uint64_t v;
 
-	if (order != FUZZ_UP && order != FUZZ_WRITE && order != FUZZ_READ && order != FUZZ_CONFIG && order != FUZZ_TURNS &&
-	    order != FUZZ_HOST) {
+	if (order != FUZZ_UP && order != FUZZ_WRITE && order != FUZZ_READ && order != FUZZ_CONFIG &&
+	    order != FUZZ_TURNS && order != FUZZ_HOST) {
 		q = fuzz_take(in, 1) % queues;
 		if (!ready)
 			return;

@@ -11,14 +11,14 @@
 Suite *test_suite(void);
 
 #define QSIZE 64u
-#define SECTORS 4096ull		/* 2 MiB */
+#define SECTORS 4096ull /* 2 MiB */
 #define HDR DRV_DATA
 #define STATUS (DRV_DATA + 0x100)
 #define BUF (DRV_DATA + 0x10000)
 #define BLK_WANT (DRV_FEATURES | 0xffffff)
 
 static struct drv d;
-static int disk;	/* the same file, to look into */
+static int disk; /* the same file, to look into */
 
 static void open_disk(int fd, uint32_t flags, uint32_t queues)
 {
@@ -155,8 +155,8 @@ END_TEST
 START_TEST(any_framing_will_do)
 {
 	const struct drv_buf bufs[] = {
-		{ HDR, 3, false }, { HDR + 3, 13, false },
-		{ BUF, 1, true }, { BUF + 1, 600, true }, { BUF + 601, 424, true },	/* 1,024 of data and the status */
+		{ HDR, 3, false },	{ HDR + 3, 13, false },	  { BUF, 1, true },
+		{ BUF + 1, 600, true }, { BUF + 601, 424, true }, /* 1,024 of data and the status */
 	};
 	struct virtio_blk_outhdr hdr = { .type = VIRTIO_BLK_T_IN, .sector = 9 };
 
@@ -252,14 +252,14 @@ START_TEST(ranges_are_checked)
 	range(0, 0, 8, 0);
 	range(1, SECTORS - 1, 2, 0);
 	ck_assert_int_eq(request(VIRTIO_BLK_T_DISCARD, 0, 32, false), VIRTIO_BLK_S_IOERR);
-	ck_assert_uint_eq(on_file(1), 1);	/* none of them was done */
+	ck_assert_uint_eq(on_file(1), 1); /* none of them was done */
 	range(0, UINT64_MAX, 2, 0);
 	ck_assert_int_eq(request(VIRTIO_BLK_T_WRITE_ZEROES, 0, 16, false), VIRTIO_BLK_S_IOERR);
 	range(0, 0, 0, 0);
 	ck_assert_int_eq(request(VIRTIO_BLK_T_WRITE_ZEROES, 0, 16, false), VIRTIO_BLK_S_IOERR);
 	range(0, 0, 8, 2);
 	ck_assert_int_eq(request(VIRTIO_BLK_T_WRITE_ZEROES, 0, 16, false), VIRTIO_BLK_S_UNSUPP);
-	range(0, 0, 8, VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP);	/* must not be set for discard */
+	range(0, 0, 8, VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP); /* must not be set for discard */
 	ck_assert_int_eq(request(VIRTIO_BLK_T_DISCARD, 0, 16, false), VIRTIO_BLK_S_UNSUPP);
 	ck_assert_int_eq(request(VIRTIO_BLK_T_DISCARD, 0, 15, false), VIRTIO_BLK_S_IOERR);
 	ck_assert_int_eq(request(VIRTIO_BLK_T_DISCARD, 0, 17 * 16, false), VIRTIO_BLK_S_IOERR);
@@ -270,7 +270,7 @@ END_TEST
 
 START_TEST(zeroes_where_the_file_cannot_zero_in_place)
 {
-	int fd = memfd_create("disk", MFD_CLOEXEC);	/* tmpfs punches holes and no more */
+	int fd = memfd_create("disk", MFD_CLOEXEC); /* tmpfs punches holes and no more */
 	uint64_t i;
 
 	ck_assert_int_eq(ftruncate(fd, 64 * 512), 0);

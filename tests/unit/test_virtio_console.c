@@ -16,7 +16,7 @@ Suite *test_suite(void);
 #define TX 1u
 
 static struct drv d;
-static int out, in;		/* our ends */
+static int out, in; /* our ends */
 static char lines[8][600];
 static unsigned int lines_n;
 
@@ -97,7 +97,7 @@ START_TEST(prints)
 {
 	print("hello\n", 6);
 	expect_output("hello\n");
-	print("a\x1b[0mb", 6);	/* bytes as they are */
+	print("a\x1b[0mb", 6); /* bytes as they are */
 	expect_output("a\x1b[0mb");
 }
 END_TEST
@@ -147,7 +147,7 @@ START_TEST(a_flood_is_dropped_and_counted)
 	char *all = calloc(1, 1 << 20), *at;
 
 	memset(chunk, 'f', sizeof(chunk));
-	for (i = 0; i < 100; i++)	/* nobody reads; the guest goes on all the same */
+	for (i = 0; i < 100; i++) /* nobody reads; the guest goes on all the same */
 		print(chunk, sizeof(chunk));
 	while (drv_turns(&d), readable(NULL, NULL)) {
 		ssize_t n = read(out, got, sizeof(got));
@@ -162,7 +162,7 @@ START_TEST(a_flood_is_dropped_and_counted)
 	}
 	ck_assert_uint_gt(dropped, 0);
 	ck_assert_uint_eq(total - noted + dropped, 100 * sizeof(chunk));
-	ck_assert_uint_le(total, 65536 + 16384 + 4096);	/* a pipe's and our own */
+	ck_assert_uint_le(total, 65536 + 16384 + 4096); /* a pipe's and our own */
 	print("again\n", 6);
 	expect_output("again\n");
 	free(all);
@@ -199,12 +199,12 @@ START_TEST(a_file_has_an_end)
 	open_console(dup(fd), -1);
 	memset(chunk, 'l', sizeof(chunk));
 	log_fd = fd;
-	for (i = 0; i < 5000; i++) {	/* 20 MB, as fast as the file takes it */
+	for (i = 0; i < 5000; i++) { /* 20 MB, as fast as the file takes it */
 		print(chunk, sizeof(chunk));
 		want = min_t(off_t, want + sizeof(chunk), 16 << 20);
 		ck_assert(drv_wait(&d, log_has, &want));
 	}
-	want += 38;	/* the last words */
+	want += 38; /* the last words */
 	ck_assert(drv_wait(&d, log_has, &want));
 	fstat(fd, &st);
 	ck_assert_int_ge(st.st_size, 16 << 20);
@@ -237,7 +237,7 @@ START_TEST(drain_hands_out_the_rest)
 
 	memcpy(drv_at(&d, DRV_DATA), "last\n", 5);
 	drv_add(&d, TX, &(struct drv_buf){ DRV_DATA, 5, false }, 1);
-	virtio_machine_drain(d.machine);	/* nobody has kicked */
+	virtio_machine_drain(d.machine); /* nobody has kicked */
 	ck_assert_int_eq(read(out, got, 8), 5);
 	ck_assert_str_eq(got, "last\n");
 	ck_assert_str_eq(lines[0], "last");

@@ -91,8 +91,9 @@ START_TEST(works_with_each_set_of_ring_features)
 	int i;
 
 	for (i = 0; i < 4; i++) {
-		drv_up(&d, 1, 8, f | (uint64_t)(i & 1) << VIRTIO_RING_F_EVENT_IDX |
-		       (uint64_t)(i >> 1) << VIRTIO_RING_F_INDIRECT_DESC);
+		drv_up(&d, 1, 8,
+		       f | (uint64_t)(i & 1) << VIRTIO_RING_F_EVENT_IDX |
+			       (uint64_t)(i >> 1) << VIRTIO_RING_F_INDIRECT_DESC);
 		expect_entropy();
 		ck_assert_uint_eq(drv_interrupt(&d), VIRTIO_MMIO_INT_VRING);
 		ck_assert_uint_eq(drv_read(&d, VIRTIO_MMIO_INTERRUPT_STATUS), 0);
@@ -102,12 +103,12 @@ END_TEST
 
 START_TEST(status_goes_in_order)
 {
-	drv_write(&d, VIRTIO_MMIO_STATUS, VIRTIO_CONFIG_S_DRIVER);	/* not acknowledged */
+	drv_write(&d, VIRTIO_MMIO_STATUS, VIRTIO_CONFIG_S_DRIVER); /* not acknowledged */
 	ck_assert_uint_eq(drv_read(&d, VIRTIO_MMIO_STATUS), 0);
 	drv_write(&d, VIRTIO_MMIO_STATUS, VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER);
-	drv_write(&d, VIRTIO_MMIO_STATUS, VIRTIO_CONFIG_S_ACKNOWLEDGE);	/* takes a bit back */
+	drv_write(&d, VIRTIO_MMIO_STATUS, VIRTIO_CONFIG_S_ACKNOWLEDGE); /* takes a bit back */
 	ck_assert_uint_eq(drv_read(&d, VIRTIO_MMIO_STATUS), 3);
-	drv_write(&d, VIRTIO_MMIO_STATUS, 3 | VIRTIO_CONFIG_S_DRIVER_OK);	/* without FEATURES_OK */
+	drv_write(&d, VIRTIO_MMIO_STATUS, 3 | VIRTIO_CONFIG_S_DRIVER_OK); /* without FEATURES_OK */
 	ck_assert_uint_eq(drv_read(&d, VIRTIO_MMIO_STATUS), 3);
 	drv_write(&d, VIRTIO_MMIO_STATUS, 0x10000 | 3);
 	ck_assert_uint_eq(drv_read(&d, VIRTIO_MMIO_STATUS), 3);
@@ -230,9 +231,12 @@ END_TEST
 
 START_TEST(survives_descriptors_outside_of_memory)
 {
-	static const struct { uint64_t gpa; uint32_t len; } bad[] = {
-		{ DRV_MEM, 1 }, { DRV_MEM - 1, 2 }, { UINT64_MAX, 1 }, { UINT64_MAX - 3, 8 }, { 0x1000, UINT32_MAX },
-		{ GUEST_HOLE_START, 16 }, { 1ull << 63, 16 }, { DRV_DATA, 0 },
+	static const struct {
+		uint64_t gpa;
+		uint32_t len;
+	} bad[] = {
+		{ DRV_MEM, 1 },		{ DRV_MEM - 1, 2 },	  { UINT64_MAX, 1 },  { UINT64_MAX - 3, 8 },
+		{ 0x1000, UINT32_MAX }, { GUEST_HOLE_START, 16 }, { 1ull << 63, 16 }, { DRV_DATA, 0 },
 	};
 	size_t i;
 
@@ -271,11 +275,11 @@ START_TEST(survives_indices_past_the_ring)
 	drv_avail(&d, 0, 0);
 	expect_broken();
 	drv_up(&d, 1, 8, DRV_FEATURES);
-	d.q[0].avail_idx += 8;	/* nine entries in a ring of eight */
+	d.q[0].avail_idx += 8; /* nine entries in a ring of eight */
 	drv_avail(&d, 0, 0);
 	expect_broken();
 	drv_up(&d, 1, 8, DRV_FEATURES);
-	d.q[0].avail_idx -= 2;	/* and a step back */
+	d.q[0].avail_idx -= 2; /* and a step back */
 	drv_avail(&d, 0, 0);
 	expect_broken();
 }
@@ -288,13 +292,13 @@ static void indirect(uint64_t gpa, uint32_t len, uint16_t flags)
 
 START_TEST(follows_indirect_tables)
 {
-	struct vring_desc *t = drv_at(&d, DRV_DATA + 0x1008);	/* 8: tables need no alignment */
+	struct vring_desc *t = drv_at(&d, DRV_DATA + 0x1008); /* 8: tables need no alignment */
 
 	drv_up(&d, 1, 8, DRV_FEATURES);
 	t[0] = (struct vring_desc){ DRV_DATA, 24, VRING_DESC_F_WRITE | VRING_DESC_F_NEXT, 2 };
-	t[1] = (struct vring_desc){ UINT64_MAX, 1, VRING_DESC_F_WRITE, 0 };	/* not in the chain */
+	t[1] = (struct vring_desc){ UINT64_MAX, 1, VRING_DESC_F_WRITE, 0 }; /* not in the chain */
 	t[2] = (struct vring_desc){ DRV_DATA + 64, 8, VRING_DESC_F_WRITE, 0 };
-	indirect(DRV_DATA + 0x1008, 3 * 16, VRING_DESC_F_WRITE);	/* 2.7.5.3.2: the flag is ignored there */
+	indirect(DRV_DATA + 0x1008, 3 * 16, VRING_DESC_F_WRITE); /* 2.7.5.3.2: the flag is ignored there */
 	drv_kick(&d, 0);
 	ck_assert_int_eq(drv_next_used(&d, 0, NULL), 24);
 	/* Normal descriptors, then a table (2.7.5.3.2). */
@@ -323,19 +327,19 @@ START_TEST(survives_indirect_tables_of_every_wrong_kind)
 		case 2: indirect(DRV_MEM - 16, 32, 0); break;
 		case 3: indirect(at, 16, VRING_DESC_F_NEXT); break;
 		case 4: indirect(at, 0xfffffff0, 0); break;
-		case 5:	/* a table in a table */
+		case 5: /* a table in a table */
 			t[0] = (struct vring_desc){ at, 16, VRING_DESC_F_INDIRECT, 0 };
 			indirect(at, 16, 0);
 			break;
-		case 6:	/* a cycle */
+		case 6: /* a cycle */
 			t[0] = (struct vring_desc){ DRV_DATA, 16, VRING_DESC_F_WRITE | VRING_DESC_F_NEXT, 0 };
 			indirect(at, 16, 0);
 			break;
-		case 7:	/* next past the table */
+		case 7: /* next past the table */
 			t[0] = (struct vring_desc){ DRV_DATA, 16, VRING_DESC_F_WRITE | VRING_DESC_F_NEXT, 1 };
 			indirect(at, 16, 0);
 			break;
-		default: indirect(at, 16, 0); break;	/* not negotiated */
+		default: indirect(at, 16, 0); break; /* not negotiated */
 		}
 		expect_broken();
 	}
@@ -350,7 +354,7 @@ START_TEST(survives_wrong_directions)
 	drv_add(&d, 0, order, 2);
 	expect_broken();
 	drv_up(&d, 1, 8, DRV_FEATURES);
-	drv_add(&d, 0, &order[1], 1);	/* entropy has nothing to read */
+	drv_add(&d, 0, &order[1], 1); /* entropy has nothing to read */
 	expect_broken();
 }
 END_TEST
@@ -385,7 +389,7 @@ START_TEST(notifies_when_asked_to)
 	ck_assert_uint_eq(drv_interrupt(&d), VIRTIO_MMIO_INT_VRING);
 
 	drv_up(&d, 1, 8, DRV_FEATURES);
-	d.q[0].avail->ring[8] = 2;	/* used_event: after the third */
+	d.q[0].avail->ring[8] = 2; /* used_event: after the third */
 	for (i = 0; i < 5; i++) {
 		expect_entropy();
 		ck_assert_uint_eq(drv_interrupt(&d), i == 2 ? VIRTIO_MMIO_INT_VRING : 0);
@@ -406,7 +410,9 @@ static void *slice(const void *mem, uint64_t gpa, uint64_t len)
 START_TEST(walk_gives_segments_and_bounds_what_is_in_flight)
 {
 	const struct virtq_mem mem = { .slice = slice, .arg = d.mem };
-	const struct drv_buf bufs[] = { { DRV_DATA, 16, false }, { DRV_DATA + 64, 100, true }, { DRV_DATA + 256, 1, true } };
+	const struct drv_buf bufs[] = { { DRV_DATA, 16, false },
+					{ DRV_DATA + 64, 100, true },
+					{ DRV_DATA + 256, 1, true } };
 	struct virtq_chain c;
 	struct iovec iov[4];
 	struct virtq vq;

@@ -15,13 +15,13 @@ Suite *test_suite(void);
 #define CID 77u
 #define QSIZE 32u
 #define RX_LEN 4096u
-#define RX_DATA DRV_DATA			/* one buffer per descriptor of the receive queue */
+#define RX_DATA DRV_DATA /* one buffer per descriptor of the receive queue */
 #define TX_DATA (DRV_DATA + 0x80000)
 #define CREDIT 65536u
 
 static struct drv d;
 static struct sockaddr_un addr;
-static int control;	/* our end of host port 1 */
+static int control; /* our end of host port 1 */
 
 /* ---- the guest ---- */
 
@@ -77,8 +77,12 @@ static void teardown(void)
 
 static struct vsock_packet packet(uint16_t op, uint32_t guest_port, uint32_t host_port)
 {
-	return (struct vsock_packet){ .src_cid = CID, .dst_cid = VSOCK_HOST_CID, .src_port = guest_port,
-				      .dst_port = host_port, .type = VIRTIO_VSOCK_TYPE_STREAM, .op = op,
+	return (struct vsock_packet){ .src_cid = CID,
+				      .dst_cid = VSOCK_HOST_CID,
+				      .src_port = guest_port,
+				      .dst_port = host_port,
+				      .type = VIRTIO_VSOCK_TYPE_STREAM,
+				      .op = op,
 				      .buf_alloc = CREDIT };
 }
 
@@ -205,7 +209,7 @@ START_TEST(config_has_the_guests_cid)
 
 	bus_read(&d.bus, d.base + VIRTIO_MMIO_CONFIG, &cid, 8);
 	ck_assert_uint_eq(le64toh(cid), CID);
-	bus_read(&d.bus, d.base + VIRTIO_MMIO_CONFIG + 4, &cid, 8);	/* past its end */
+	bus_read(&d.bus, d.base + VIRTIO_MMIO_CONFIG + 4, &cid, 8); /* past its end */
 	ck_assert_uint_eq(cid, 0);
 }
 END_TEST
@@ -259,7 +263,7 @@ START_TEST(host_that_connects_early_waits)
 	int fd = dial("CONNECT 1024\nearly"), gone = dial("CONNECT 1025\n");
 
 	drv_turns(&d);
-	close(gone);	/* gives up before there is a guest */
+	close(gone); /* gives up before there is a guest */
 	drv_turns(&d);
 	guest_up();
 	expect_nothing();
@@ -302,8 +306,16 @@ END_TEST
 START_TEST(wrong_connect_lines_are_hung_up_on)
 {
 	static const char *const lines[] = {
-		"\n", "CONNECT\n", "CONNECT \n", "CONNECT x\n", "CONNECT -1\n", "CONNECT 4294967296\n", "connect 1\n",
-		"CONNECT 1024 \n", "CONNECT 00000000000000000000000000000001\n", "GET / HTTP/1.1\r\n",
+		"\n",
+		"CONNECT\n",
+		"CONNECT \n",
+		"CONNECT x\n",
+		"CONNECT -1\n",
+		"CONNECT 4294967296\n",
+		"connect 1\n",
+		"CONNECT 1024 \n",
+		"CONNECT 00000000000000000000000000000001\n",
+		"GET / HTTP/1.1\r\n",
 	};
 	size_t i;
 	int fd;
@@ -416,7 +428,6 @@ START_TEST(stop_request_ends_the_control_stream)
 }
 END_TEST
 
-
 START_TEST(slow_host_holds_the_guest_back)
 {
 	const uint32_t total = VSOCK_BUF_ALLOC, part = 8192;
@@ -482,7 +493,7 @@ START_TEST(slow_guest_holds_the_host_back)
 	expect(VIRTIO_VSOCK_OP_CREDIT_REQUEST, 5000, GUEST_CONTROL_PORT);
 	expect_nothing();
 	p = on_control(VIRTIO_VSOCK_OP_CREDIT_UPDATE);
-	p.buf_alloc = 500;	/* shrunk below what is under way */
+	p.buf_alloc = 500; /* shrunk below what is under way */
 	p.fwd_cnt = 400;
 	tx(p, NULL, 0);
 	expect_nothing();
@@ -545,20 +556,25 @@ START_TEST(packets_of_no_flow_are_answered)
 	p = packet(VIRTIO_VSOCK_OP_RST, 9, 9);
 	tx(p, NULL, 0);
 	p = packet(VIRTIO_VSOCK_OP_REQUEST, 9, 9);
-	p.src_cid = 3;	/* not ours, not for us */
+	p.src_cid = 3; /* not ours, not for us */
 	tx(p, NULL, 0);
 	p.src_cid = CID;
 	p.dst_cid = 5;
 	tx(p, NULL, 0);
 	expect_nothing();
-	p = on_control(77);	/* no such operation */
+	p = on_control(77); /* no such operation */
 	open_control(5000);
 	tx(p, NULL, 0);
 	expect(VIRTIO_VSOCK_OP_RST, 5000, GUEST_CONTROL_PORT);
 	/* A guest that takes no answers is not served any more, until it does. */
 	for (i = 0; i < 4 * VSOCK_RESETS_MAX; i++) {
-		vsock_packet_encode(&(struct vsock_packet){ .src_cid = CID, .dst_cid = 2, .src_port = 9, .dst_port = 10,
-							    .type = 1, .op = VIRTIO_VSOCK_OP_RW }, drv_at(&d, TX_DATA));
+		vsock_packet_encode(&(struct vsock_packet){ .src_cid = CID,
+							    .dst_cid = 2,
+							    .src_port = 9,
+							    .dst_port = 10,
+							    .type = 1,
+							    .op = VIRTIO_VSOCK_OP_RW },
+				    drv_at(&d, TX_DATA));
 		if ((uint16_t)(d.q[VSOCK_TX].avail_idx - drv_used_idx(&d, VSOCK_TX)) >= QSIZE)
 			break;
 		drv_add(&d, VSOCK_TX, &(struct drv_buf){ TX_DATA, VSOCK_HDR_LEN, false }, 1);
@@ -592,7 +608,7 @@ START_TEST(malformed_buffers_break_the_device_only)
 	drv_kick(&d, VSOCK_TX);
 	expect_broken();
 	guest_up();
-	p.len_bytes = 1;	/* more than there is */
+	p.len_bytes = 1; /* more than there is */
 	vsock_packet_encode(&p, drv_at(&d, TX_DATA));
 	drv_add(&d, VSOCK_TX, &(struct drv_buf){ TX_DATA, VSOCK_HDR_LEN, false }, 1);
 	drv_kick(&d, VSOCK_TX);
@@ -683,12 +699,12 @@ START_TEST(credit_counts_wrap_and_are_checked)
 	c.sent = c.peer_forwarded = UINT32_MAX - 10;
 	ck_assert(vsock_credit_heard(&c, 100, UINT32_MAX - 10));
 	ck_assert_uint_eq(vsock_credit_free(&c), 100);
-	c.sent += 50;	/* wraps */
+	c.sent += 50; /* wraps */
 	ck_assert_uint_eq(vsock_credit_free(&c), 50);
-	ck_assert(!vsock_credit_heard(&c, 100, 40));	/* never sent */
-	ck_assert(!vsock_credit_heard(&c, 100, UINT32_MAX - 11));	/* a step back */
+	ck_assert(!vsock_credit_heard(&c, 100, 40));		  /* never sent */
+	ck_assert(!vsock_credit_heard(&c, 100, UINT32_MAX - 11)); /* a step back */
 	ck_assert(vsock_credit_heard(&c, 20, 5));
-	ck_assert_uint_eq(vsock_credit_free(&c), 0);	/* 34 under way, space for 20 */
+	ck_assert_uint_eq(vsock_credit_free(&c), 0); /* 34 under way, space for 20 */
 	ck_assert(vsock_credit_heard(&c, UINT32_MAX, 39));
 	ck_assert_uint_eq(vsock_credit_free(&c), UINT32_MAX);
 }

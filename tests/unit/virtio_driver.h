@@ -25,10 +25,11 @@
 
 #define DRV_MEM (16ull << 20)
 #define DRV_QUEUES 4u
-#define DRV_RINGS 0x100000ull	/* queue i's rings are at DRV_RINGS + i * 64 KiB */
-#define DRV_DATA 0x200000ull	/* free for buffers */
-#define DRV_WAIT_NS (30ull * 1000000000)	/* after which a test has failed */
-#define DRV_FEATURES ((1ull << VIRTIO_F_VERSION_1) | (1ull << VIRTIO_RING_F_INDIRECT_DESC) | (1ull << VIRTIO_RING_F_EVENT_IDX))
+#define DRV_RINGS 0x100000ull		 /* queue i's rings are at DRV_RINGS + i * 64 KiB */
+#define DRV_DATA 0x200000ull		 /* free for buffers */
+#define DRV_WAIT_NS (30ull * 1000000000) /* after which a test has failed */
+#define DRV_FEATURES \
+	((1ull << VIRTIO_F_VERSION_1) | (1ull << VIRTIO_RING_F_INDIRECT_DESC) | (1ull << VIRTIO_RING_F_EVENT_IDX))
 
 struct drv_queue {
 	uint16_t size, avail_idx, used_seen, next_desc;
@@ -160,8 +161,9 @@ static inline void drv_queue(struct drv *d, unsigned int i, uint16_t size)
 	uint64_t at = DRV_RINGS + i * 0x10000ull;
 	int kick_fd = q->kick_fd;
 
-	*q = (struct drv_queue){ .size = size, .kick_fd = kick_fd,
-				 .desc_gpa = at, .avail_gpa = at + 0x8000, .used_gpa = at + 0xc000 };
+	*q = (struct drv_queue){
+		.size = size, .kick_fd = kick_fd, .desc_gpa = at, .avail_gpa = at + 0x8000, .used_gpa = at + 0xc000
+	};
 	q->desc = drv_at(d, q->desc_gpa);
 	q->avail = drv_at(d, q->avail_gpa);
 	q->used = drv_at(d, q->used_gpa);
@@ -191,7 +193,8 @@ static inline void drv_up(struct drv *d, unsigned int n, uint16_t size, uint64_t
 }
 
 /* One descriptor; returns its index. */
-static inline uint16_t drv_desc(struct drv *d, unsigned int i, uint64_t gpa, uint32_t len, uint16_t flags, uint16_t next)
+static inline uint16_t drv_desc(struct drv *d, unsigned int i, uint64_t gpa, uint32_t len, uint16_t flags,
+				uint16_t next)
 {
 	struct drv_queue *q = &d->q[i];
 	uint16_t at = q->next_desc++ % q->size;

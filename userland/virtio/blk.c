@@ -18,16 +18,16 @@
 
 #define BLK_SECTOR 512u
 #define BLK_QUEUE_SIZE 128u
-#define BLK_SEGMENTS 126u		/* of data; with header and status a chain fills the queue's size */
-#define BLK_SIZE_MAX (1u << 20)		/* of one segment, as told; larger ones work too */
-#define BLK_IN_FLIGHT_MAX 128u		/* 2 KiB each, made when first needed */
-#define BLK_RANGES_MAX 16u		/* of one discard or write-zeroes request */
-#define BLK_RANGE_SECTORS_MAX (1u << 22)	/* 2 GiB, so that a request doesn't keep the file busy for long */
-#define BLK_DISCARD_ALIGN 8u		/* sectors: a page of most file systems */
+#define BLK_SEGMENTS 126u		 /* of data; with header and status a chain fills the queue's size */
+#define BLK_SIZE_MAX (1u << 20)		 /* of one segment, as told; larger ones work too */
+#define BLK_IN_FLIGHT_MAX 128u		 /* 2 KiB each, made when first needed */
+#define BLK_RANGES_MAX 16u		 /* of one discard or write-zeroes request */
+#define BLK_RANGE_SECTORS_MAX (1u << 22) /* 2 GiB, so that a request doesn't keep the file busy for long */
+#define BLK_DISCARD_ALIGN 8u		 /* sectors: a page of most file systems */
 
 struct blk_range {
 	uint64_t off, len;
-	int mode;	/* of fallocate */
+	int mode; /* of fallocate */
 };
 
 enum blk_step { BLK_READ, BLK_WRITE, BLK_SYNC, BLK_RANGES };
@@ -38,11 +38,11 @@ struct blk_req {
 	struct loop_op op;
 	uint16_t queue, head;
 	enum blk_step step;
-	uint32_t in_bytes;	/* what used.len says: data and status */
-	uint8_t *status;	/* in guest memory */
-	uint64_t off;		/* where the rest of the data is in the file */
+	uint32_t in_bytes; /* what used.len says: data and status */
+	uint8_t *status;   /* in guest memory */
+	uint64_t off;	   /* where the rest of the data is in the file */
 	uint32_t left;
-	struct iovec *iov;	/* the rest */
+	struct iovec *iov; /* the rest */
 	unsigned int iov_n, range_at, ranges_n;
 	union {
 		struct iovec segments[BLK_SEGMENTS + 2];
@@ -60,7 +60,7 @@ struct blk {
 
 	unsigned int in_flight;
 	struct blk_req *free;
-	uint32_t unflushed;	/* queues with entries that the driver doesn't see yet */
+	uint32_t unflushed; /* queues with entries that the driver doesn't see yet */
 	struct loop_op flush_op;
 };
 
@@ -96,7 +96,7 @@ static void req_end(struct blk_req *req, uint8_t status)
 	req->next_free = b->free;
 	b->free = req;
 	b->in_flight--;
-	if (b->resetting) {	/* the driver has taken its memory back: nothing is written there */
+	if (b->resetting) { /* the driver has taken its memory back: nothing is written there */
 		if (!b->in_flight) {
 			b->resetting = false;
 			virtio_reset_done(&b->dev);
@@ -125,15 +125,9 @@ static void next_step(struct blk_req *req)
 	const struct blk_range *r;
 
 	switch (req->step) {
-	case BLK_READ:
-		loop_readv(b->dev.loop, &req->op, b->fd, req->iov, req->iov_n, req->off);
-		break;
-	case BLK_WRITE:
-		loop_writev(b->dev.loop, &req->op, b->fd, req->iov, req->iov_n, req->off);
-		break;
-	case BLK_SYNC:
-		loop_fsync(b->dev.loop, &req->op, b->fd, true);
-		break;
+	case BLK_READ: loop_readv(b->dev.loop, &req->op, b->fd, req->iov, req->iov_n, req->off); break;
+	case BLK_WRITE: loop_writev(b->dev.loop, &req->op, b->fd, req->iov, req->iov_n, req->off); break;
+	case BLK_SYNC: loop_fsync(b->dev.loop, &req->op, b->fd, true); break;
 	case BLK_RANGES:
 		r = &req->ranges[req->range_at];
 		loop_fallocate(b->dev.loop, &req->op, b->fd, r->mode, r->off, r->len);
@@ -154,7 +148,7 @@ static bool data_left(struct blk_req *req, uint32_t moved)
 static bool must_sync(struct blk_req *req)
 {
 	return req->step != BLK_READ && req->step != BLK_SYNC &&
-		!(req->b->dev.driver_features & (1ull << VIRTIO_BLK_F_FLUSH));
+	       !(req->b->dev.driver_features & (1ull << VIRTIO_BLK_F_FLUSH));
 }
 
 static void req_done(struct loop_op *op, int res)
@@ -228,7 +222,8 @@ static void begin_data(struct blk_req *req, uint64_t sector, uint32_t len, enum 
 }
 
 /* One range of a discard or write-zeroes request (5.2.6.2): status OK if it may be done. */
-static uint8_t take_range(struct blk *b, struct blk_range *r, const struct virtio_blk_discard_write_zeroes *d, bool zero)
+static uint8_t take_range(struct blk *b, struct blk_range *r, const struct virtio_blk_discard_write_zeroes *d,
+			  bool zero)
 {
 	uint64_t sector = le64toh(d->sector);
 	uint32_t sectors = le32toh(d->num_sectors), flags = le32toh(d->flags);
@@ -253,7 +248,7 @@ static void begin_ranges(struct blk_req *req, uint32_t len, bool zero)
 		req_end(req, VIRTIO_BLK_S_IOERR);
 		return;
 	}
-	iov_get(req->iov, req->iov_n, 0, d, len);	/* before ranges[] takes the segments' place */
+	iov_get(req->iov, req->iov_n, 0, d, len); /* before ranges[] takes the segments' place */
 	req->ranges_n = len / sizeof(d[0]);
 	req->range_at = 0;
 	for (i = 0; i < req->ranges_n; i++) {
@@ -279,9 +274,7 @@ static void begin(struct blk_req *req, const struct virtio_blk_outhdr *hdr, cons
 		req->iov_n = iov_truncate(req->iov, c->in_n, in_len);
 		begin_data(req, le64toh(hdr->sector), in_len, BLK_READ);
 		break;
-	case VIRTIO_BLK_T_OUT:
-		begin_data(req, le64toh(hdr->sector), out_len, BLK_WRITE);
-		break;
+	case VIRTIO_BLK_T_OUT: begin_data(req, le64toh(hdr->sector), out_len, BLK_WRITE); break;
 	case VIRTIO_BLK_T_FLUSH:
 		if (b->read_only) {
 			req_end(req, VIRTIO_BLK_S_OK);
@@ -295,15 +288,9 @@ static void begin(struct blk_req *req, const struct virtio_blk_outhdr *hdr, cons
 		iov_put(c->iov + c->out_n, c->in_n, 0, b->serial, n);
 		req_end(req, VIRTIO_BLK_S_OK);
 		break;
-	case VIRTIO_BLK_T_DISCARD:
-		begin_ranges(req, out_len, false);
-		break;
-	case VIRTIO_BLK_T_WRITE_ZEROES:
-		begin_ranges(req, out_len, true);
-		break;
-	default:
-		req_end(req, VIRTIO_BLK_S_UNSUPP);
-		break;
+	case VIRTIO_BLK_T_DISCARD: begin_ranges(req, out_len, false); break;
+	case VIRTIO_BLK_T_WRITE_ZEROES: begin_ranges(req, out_len, true); break;
+	default: req_end(req, VIRTIO_BLK_S_UNSUPP); break;
 	}
 }
 
@@ -342,7 +329,7 @@ static bool take_request(struct blk *b, unsigned int queue)
 	struct iovec *last;
 
 	if (!req) {
-		b->starved = b->in_flight > 0;	/* the end of another one brings us back */
+		b->starved = b->in_flight > 0; /* the end of another one brings us back */
 		if (!b->in_flight)
 			virtio_broken(&b->dev, "no memory for a request");
 		return false;
@@ -404,7 +391,8 @@ static int find_size(struct blk *b, uint32_t flags, uint32_t *block_bytes, struc
 		return err_set(e, EINVAL, "blk: neither a regular file nor a block device");
 	}
 	if (!bytes || bytes % *block_bytes)
-		return err_set(e, EINVAL, "blk: a disk of %llu bytes is no multiple of its block size, %u; enlarge the file",
+		return err_set(e, EINVAL,
+			       "blk: a disk of %llu bytes is no multiple of its block size, %u; enlarge the file",
 			       (unsigned long long)bytes, *block_bytes);
 	b->sectors = bytes / BLK_SECTOR;
 	return 0;
@@ -427,11 +415,12 @@ static void fill_config(struct blk *b, uint32_t block_bytes)
 	c->write_zeroes_may_unmap = 1;
 	b->dev.config_len_bytes = offsetof(struct virtio_blk_config, write_zeroes_may_unmap) + 4;
 	b->dev.features = 1ull << VIRTIO_BLK_F_SIZE_MAX | 1ull << VIRTIO_BLK_F_SEG_MAX | 1ull << VIRTIO_BLK_F_BLK_SIZE |
-		1ull << VIRTIO_BLK_F_TOPOLOGY;
+			  1ull << VIRTIO_BLK_F_TOPOLOGY;
 	if (b->dev.queues_n > 1)
 		b->dev.features |= 1ull << VIRTIO_BLK_F_MQ;
-	b->dev.features |= b->read_only ? 1ull << VIRTIO_BLK_F_RO :
-		1ull << VIRTIO_BLK_F_FLUSH | 1ull << VIRTIO_BLK_F_DISCARD | 1ull << VIRTIO_BLK_F_WRITE_ZEROES;
+	b->dev.features |= b->read_only ? 1ull << VIRTIO_BLK_F_RO
+					: 1ull << VIRTIO_BLK_F_FLUSH | 1ull << VIRTIO_BLK_F_DISCARD |
+						  1ull << VIRTIO_BLK_F_WRITE_ZEROES;
 }
 
 static int blk_create(const struct vmspec_device *spec, struct virtio_device **out, struct err *e)

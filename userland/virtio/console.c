@@ -21,9 +21,9 @@ enum { CONSOLE_RX, CONSOLE_TX, CONSOLE_QUEUES };
 
 #define CONSOLE_QUEUE_SIZE 64u
 #define CONSOLE_SEGMENTS 64u
-#define CONSOLE_BUFFER 16384u		/* a power of two */
-#define CONSOLE_NOTE 64u		/* kept free in the buffer for "bytes dropped" */
-#define CONSOLE_CHAIN_MAX 65536u	/* more of one chain is dropped, so that one request stays short */
+#define CONSOLE_BUFFER 16384u	 /* a power of two */
+#define CONSOLE_NOTE 64u	 /* kept free in the buffer for "bytes dropped" */
+#define CONSOLE_CHAIN_MAX 65536u /* more of one chain is dropped, so that one request stays short */
 #define CONSOLE_FILE_MAX (16ull << 20)
 #define CONSOLE_LINE_MAX 512u
 #define CONSOLE_INPUT 256u
@@ -35,11 +35,11 @@ struct console {
 	bool out_regular, ending;
 
 	struct loop_op out_op, out_poll, drain_timer;
-	char *out;			/* ring buffer, allocated with the first byte */
-	uint32_t out_head, out_tail;	/* free running; what is between them waits */
-	uint32_t out_writing;		/* bytes of the write in flight */
-	uint64_t out_taken;		/* bytes accepted since the start */
-	uint64_t dropped;		/* since the last note */
+	char *out;		     /* ring buffer, allocated with the first byte */
+	uint32_t out_head, out_tail; /* free running; what is between them waits */
+	uint32_t out_writing;	     /* bytes of the write in flight */
+	uint64_t out_taken;	     /* bytes accepted since the start */
+	uint64_t dropped;	     /* since the last note */
 
 	struct loop_op in_op;
 	uint32_t in_len, in_at;
@@ -95,11 +95,11 @@ static void written(struct loop_op *op, int res)
 
 	if (c->ending)
 		return;
-	if (res == -EAGAIN) {	/* the file was given to us non-blocking */
+	if (res == -EAGAIN) { /* the file was given to us non-blocking */
 		loop_poll(c->dev.loop, &c->out_poll, c->out_fd, POLLOUT);
 		return;
 	}
-	if (res < 0 && res != -EINTR) {	/* nobody reads it any more, or the disk is full */
+	if (res < 0 && res != -EINTR) { /* nobody reads it any more, or the disk is full */
 		c->out_tail = c->out_head;
 		c->out_regular = true;
 		c->out_taken = CONSOLE_FILE_MAX;
@@ -225,7 +225,7 @@ static void have_input(struct loop_op *op, int res)
 {
 	struct console *c = container_of(op, struct console, in_op);
 
-	if (c->ending || (res <= 0 && res != -EINTR)) {	/* end of input; the fd is closed at the end */
+	if (c->ending || (res <= 0 && res != -EINTR)) { /* end of input; the fd is closed at the end */
 		c->in_len = c->in_at = 0;
 		return;
 	}
@@ -284,12 +284,10 @@ static void console_kick(struct virtio_device *dev, unsigned int queue)
 
 static bool console_reset(struct virtio_device *dev)
 {
-	return true;	/* what is in flight reads and writes our own buffers */
+	return true; /* what is in flight reads and writes our own buffers */
 }
 
-static void drain_timed_out(struct loop_op *op, int res)
-{
-}
+static void drain_timed_out(struct loop_op *op, int res) {}
 
 static void console_drain(struct virtio_device *dev)
 {

@@ -16,7 +16,7 @@ const struct virtio_device_ops *const virtio_devices[] = {
 };
 const size_t virtio_devices_n = ARRAY_SIZE(virtio_devices);
 
-#define MACHINE_DEVICES_MAX (GUEST_GSI_LAST - GUEST_GSI_FIRST + 1)	/* a GSI each */
+#define MACHINE_DEVICES_MAX (GUEST_GSI_LAST - GUEST_GSI_FIRST + 1) /* a GSI each */
 
 struct virtio_machine {
 	struct loop *loop;
@@ -38,7 +38,8 @@ static const struct virtio_device_ops *find_ops(uint32_t id)
 static int append_word(char *cmdline, size_t size, uint64_t base, unsigned int gsi, struct err *e)
 {
 	size_t used = strnlen(cmdline, size);
-	int n = snprintf(cmdline + used, size - used, " virtio_mmio.device=4K@0x%llx:%u", (unsigned long long)base, gsi);
+	int n = snprintf(cmdline + used, size - used, " virtio_mmio.device=4K@0x%llx:%u", (unsigned long long)base,
+			 gsi);
 
 	if (n < 0 || (size_t)n >= size - used)
 		return err_set(e, E2BIG, "no room on the kernel's command line for its devices; make it shorter");
@@ -72,8 +73,8 @@ static int add_device(struct virtio_machine *m, const struct vmspec_device *spec
 }
 
 int virtio_machine_new(struct virtio_machine **out, const struct vmspec *spec, const struct guest_mem *mem,
-		       struct bus *bus, const struct irq_ops *irq, struct loop *loop, char *cmdline, size_t cmdline_size,
-		       struct err *e)
+		       struct bus *bus, const struct irq_ops *irq, struct loop *loop, char *cmdline,
+		       size_t cmdline_size, struct err *e)
 {
 	struct virtio_machine *m = calloc(1, sizeof(*m));
 	uint32_t i;
@@ -157,7 +158,7 @@ void virtio_machine_free(struct virtio_machine *m)
 	while (!quiesce(m))
 		if (loop_run_once(m->loop, true) < 0)
 			break;
-	for (i = m->n; i--; )
+	for (i = m->n; i--;)
 		virtio_mmio_free(m->devices[i]);
 	free(m);
 }

@@ -12,9 +12,9 @@
 #include "base/log.h"
 #include "base/util.h"
 
-#define MMIO_MAGIC 0x74726976u		/* "virt" */
+#define MMIO_MAGIC 0x74726976u /* "virt" */
 #define MMIO_VERSION 2u
-#define MMIO_VENDOR 0x4d56494du		/* "MIVM"; drivers don't care */
+#define MMIO_VENDOR 0x4d56494du /* "MIVM"; drivers don't care */
 
 /* What the transport can do for every device. */
 #define MMIO_FEATURES \
@@ -25,8 +25,8 @@ struct mmio_queue {
 	struct virtq vq;
 	int kick_fd;
 	uint64_t kick_count;
-	struct loop_op kick_op;		/* waits on kick_fd */
-	struct loop_op again_op;	/* virtio_kick_later */
+	struct loop_op kick_op;	 /* waits on kick_fd */
+	struct loop_op again_op; /* virtio_kick_later */
 	/* registers, under the lock */
 	uint32_t num;
 	uint64_t desc_gpa, avail_gpa, used_gpa;
@@ -36,15 +36,15 @@ struct virtio_mmio {
 	struct virtio_device *dev;
 	struct loop *loop;
 	int irq_fd;
-	bool quiesced;		/* io thread: kicks are not listened for again */
-	bool active;		/* io thread: between activate and reset */
+	bool quiesced; /* io thread: kicks are not listened for again */
+	bool active;   /* io thread: between activate and reset */
 
 	/* Shared by vCPUs and the io thread. */
 	atomic_uint status;
 	atomic_uint int_status;
-	atomic_bool resetting;	/* from the driver's 0 to the end of the last request; status is not 0 meanwhile */
+	atomic_bool resetting; /* from the driver's 0 to the end of the last request; status is not 0 meanwhile */
 
-	pthread_mutex_t lock;	/* vCPUs only: guards what follows and the queues' registers */
+	pthread_mutex_t lock; /* vCPUs only: guards what follows and the queues' registers */
 	uint32_t features_sel, driver_features_sel, queue_sel;
 	uint64_t driver_features;
 
@@ -285,8 +285,9 @@ static void write_queue_ready(struct virtio_mmio *m, struct mmio_queue *q, uint3
 		virtq_stop(&q->vq);
 		return;
 	}
-	r = q->num && q->num <= m->dev->queue_size[m->queue_sel] ?
-		virtq_start(&q->vq, &mem, q->num, q->desc_gpa, q->avail_gpa, q->used_gpa, m->driver_features) : -EINVAL;
+	r = q->num && q->num <= m->dev->queue_size[m->queue_sel]
+		    ? virtq_start(&q->vq, &mem, q->num, q->desc_gpa, q->avail_gpa, q->used_gpa, m->driver_features)
+		    : -EINVAL;
 	if (r < 0)
 		log_guest("%s: queue %u is wrongly set up: %s", m->dev->ops->name, m->queue_sel,
 			  r == -EFAULT ? "outside of memory" : "size or alignment");
@@ -308,7 +309,7 @@ static void write_queue(struct virtio_mmio *m, uint32_t offset, uint32_t value)
 		write_queue_ready(m, q, value);
 		return;
 	}
-	if (q->vq.ready)	/* 4.2.2.2: not to be changed while the queue is ready */
+	if (q->vq.ready) /* 4.2.2.2: not to be changed while the queue is ready */
 		return;
 	switch (offset) {
 	case VIRTIO_MMIO_QUEUE_NUM: q->num = value; break;
@@ -332,7 +333,8 @@ static void write_register(struct virtio_mmio *m, uint32_t offset, uint32_t valu
 	case VIRTIO_MMIO_DRIVER_FEATURES_SEL: m->driver_features_sel = value; break;
 	case VIRTIO_MMIO_DRIVER_FEATURES:
 		/* Between DRIVER and FEATURES_OK, 3.1.1 steps 3 to 5. */
-		if ((status & VIRTIO_CONFIG_S_DRIVER) && !(status & VIRTIO_CONFIG_S_FEATURES_OK) && m->driver_features_sel < 2)
+		if ((status & VIRTIO_CONFIG_S_DRIVER) && !(status & VIRTIO_CONFIG_S_FEATURES_OK) &&
+		    m->driver_features_sel < 2)
 			set_half(&m->driver_features, m->driver_features_sel, value);
 		break;
 	case VIRTIO_MMIO_QUEUE_SEL: m->queue_sel = value; break;
@@ -353,11 +355,11 @@ static uint32_t read_register(struct virtio_mmio *m, uint32_t offset)
 	case VIRTIO_MMIO_QUEUE_NUM_MAX: return queue ? m->dev->queue_size[m->queue_sel] : 0;
 	case VIRTIO_MMIO_QUEUE_READY: return queue && m->queues[m->queue_sel].vq.ready;
 	case VIRTIO_MMIO_STATUS: return atomic_load(&m->status);
-	case VIRTIO_MMIO_CONFIG_GENERATION: return 0;	/* no device changes its configuration */
+	case VIRTIO_MMIO_CONFIG_GENERATION: return 0; /* no device changes its configuration */
 	case VIRTIO_MMIO_SHM_LEN_LOW:
 	case VIRTIO_MMIO_SHM_LEN_HIGH:
 	case VIRTIO_MMIO_SHM_BASE_LOW:
-	case VIRTIO_MMIO_SHM_BASE_HIGH: return UINT32_MAX;	/* 4.2.2.1: there is no such region */
+	case VIRTIO_MMIO_SHM_BASE_HIGH: return UINT32_MAX; /* 4.2.2.1: there is no such region */
 	default: return 0;
 	}
 }
@@ -375,9 +377,9 @@ static void mmio_read(void *arg, uint64_t offset, void *data, unsigned int len)
 	uint32_t value;
 
 	memset(data, 0, len);
-	if (offset < VIRTIO_MMIO_CONFIG && (len != 4 || offset % 4))	/* 4.2.2.2: registers are 32 bits wide */
+	if (offset < VIRTIO_MMIO_CONFIG && (len != 4 || offset % 4)) /* 4.2.2.2: registers are 32 bits wide */
 		return;
-	if (offset == VIRTIO_MMIO_INTERRUPT_STATUS) {	/* every interrupt comes by here: no lock */
+	if (offset == VIRTIO_MMIO_INTERRUPT_STATUS) { /* every interrupt comes by here: no lock */
 		value = htole32(atomic_load(&m->int_status));
 		memcpy(data, &value, sizeof(value));
 		return;
@@ -399,7 +401,7 @@ static void notify(struct virtio_mmio *m, uint32_t queue)
 	uint64_t one = 1;
 
 	if (queue < m->dev->queues_n && write(m->queues[queue].kick_fd, &one, sizeof(one)) < 0)
-		return;		/* the counter is full: the loop is awake */
+		return; /* the counter is full: the loop is awake */
 }
 
 static void mmio_write(void *arg, uint64_t offset, const void *data, unsigned int len)
@@ -434,7 +436,8 @@ static void mmio_write(void *arg, uint64_t offset, const void *data, unsigned in
 
 /* ---- life ------------------------------------------------------------------------------------------------------ */
 
-static int connect_signals(struct virtio_mmio *m, uint64_t base, unsigned int gsi, const struct irq_ops *irq, struct err *e)
+static int connect_signals(struct virtio_mmio *m, uint64_t base, unsigned int gsi, const struct irq_ops *irq,
+			   struct err *e)
 {
 	unsigned int i;
 	int r;
@@ -459,7 +462,9 @@ int virtio_mmio_new(struct virtio_mmio **out, struct virtio_device *dev, uint64_
 		    const struct guest_mem *mem, struct bus *bus, const struct irq_ops *irq, struct loop *loop,
 		    struct err *e)
 {
-	struct bus_range range = { .base = base, .len_bytes = GUEST_MMIO_STRIDE, .read = mmio_read, .write = mmio_write };
+	struct bus_range range = {
+		.base = base, .len_bytes = GUEST_MMIO_STRIDE, .read = mmio_read, .write = mmio_write
+	};
 	struct virtio_mmio *m = calloc(1, sizeof(*m) + dev->queues_n * sizeof(m->queues[0]));
 	unsigned int i;
 	int r;

@@ -10,7 +10,7 @@
 #define RNG_QUEUE 0
 #define RNG_QUEUE_SIZE 16u
 #define RNG_SEGMENTS 8u
-#define RNG_BYTES_MAX 256u	/* a request may be given less than it asked for (5.4.6.1); Linux asks for 64 */
+#define RNG_BYTES_MAX 256u /* a request may be given less than it asked for (5.4.6.1); Linux asks for 64 */
 #define RNG_BATCH 16u
 
 struct rng {

@@ -19,14 +19,14 @@
 #include "vmm/irq.h"
 #include "vmm/memory.h"
 
-#define VIRTIO_QUEUES_MAX 34u	/* per device: 32 request queues and two of another kind */
+#define VIRTIO_QUEUES_MAX 34u /* per device: 32 request queues and two of another kind */
 #define VIRTIO_QUEUE_SIZE_MAX 256u
 
 struct virtio_device;
 
 struct virtio_device_ops {
-	const char *name;	/* "blk" */
-	uint32_t id;		/* enum vmspec_device_type */
+	const char *name; /* "blk" */
+	uint32_t id;	  /* enum vmspec_device_type */
 	/* Makes the device from its row of the vmspec; fds in it are the device's from then on. Before the jail. */
 	int (*create)(const struct vmspec_device *spec, struct virtio_device **out, struct err *e);
 	/* Before the jail, after create: mem, loop and transport are known. Registers fds (loop_add_fd). May be NULL. */
@@ -56,11 +56,11 @@ struct virtio_device {
 	const struct virtio_device_ops *ops;
 	unsigned int queues_n;
 	uint16_t queue_size[VIRTIO_QUEUES_MAX];
-	uint64_t features;		/* offered, device bits only; the transport adds its own */
+	uint64_t features; /* offered, device bits only; the transport adds its own */
 	uint32_t config_len_bytes;
 	/* filled by the transport */
-	uint64_t driver_features;	/* negotiated */
-	struct virtq *vq[VIRTIO_QUEUES_MAX];	/* one each for queues_n; stopped unless the driver made it ready */
+	uint64_t driver_features;	     /* negotiated */
+	struct virtq *vq[VIRTIO_QUEUES_MAX]; /* one each for queues_n; stopped unless the driver made it ready */
 	const struct guest_mem *mem;
 	struct loop *loop;
 	void *transport;
@@ -94,8 +94,8 @@ struct virtio_machine;
  * jail. Undone by virtio_machine_free.
  */
 int virtio_machine_new(struct virtio_machine **out, const struct vmspec *spec, const struct guest_mem *mem,
-		       struct bus *bus, const struct irq_ops *irq, struct loop *loop, char *cmdline, size_t cmdline_size,
-		       struct err *e);
+		       struct bus *bus, const struct irq_ops *irq, struct loop *loop, char *cmdline,
+		       size_t cmdline_size, struct err *e);
 /* In the io thread, first thing: arms the queues' eventfds. */
 void virtio_machine_start(struct virtio_machine *m);
 /* In the io thread: asks the guest to stop through the devices that can. */

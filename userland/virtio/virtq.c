@@ -53,8 +53,15 @@ int virtq_start_at(struct virtq *vq, const struct virtq_mem *mem, uint16_t size,
 	    (uintptr_t)used % VRING_USED_ALIGN_SIZE)
 		return -EINVAL;
 	*vq = (struct virtq){
-		.mem = *mem, .desc = desc, .avail = avail, .used = used, .size = size,
-		.last_avail = base, .avail_seen = base, .next_used = base, .shown_used = base,
+		.mem = *mem,
+		.desc = desc,
+		.avail = avail,
+		.used = used,
+		.size = size,
+		.last_avail = base,
+		.avail_seen = base,
+		.next_used = base,
+		.shown_used = base,
 		.indirect = features & (1ull << VIRTIO_RING_F_INDIRECT_DESC),
 		.event_idx = features & (1ull << VIRTIO_RING_F_EVENT_IDX),
 		.ready = true,
@@ -118,8 +125,8 @@ static int add_segment(struct walk *w, const struct vring_desc *d)
 }
 
 /* Follows next from entry `at` of a table. *indirect: set when the last one is a table of its own. */
-static int walk_table(struct walk *w, const struct vring_desc *table, unsigned int table_n, unsigned int at, bool nested,
-		      struct vring_desc *indirect)
+static int walk_table(struct walk *w, const struct vring_desc *table, unsigned int table_n, unsigned int at,
+		      bool nested, struct vring_desc *indirect)
 {
 	struct vring_desc d;
 	int r;
@@ -157,7 +164,8 @@ static int walk_chain(struct walk *w, uint16_t head)
 	if (r)
 		return r;
 	if (ind.flags & VRING_DESC_F_INDIRECT) {
-		if (!ind.len || ind.len % sizeof(struct vring_desc) || ind.len / sizeof(struct vring_desc) > UINT16_MAX + 1u)
+		if (!ind.len || ind.len % sizeof(struct vring_desc) ||
+		    ind.len / sizeof(struct vring_desc) > UINT16_MAX + 1u)
 			return breaks(vq, "indirect table of a strange length");
 		table = vq->mem.slice(vq->mem.arg, ind.addr, ind.len);
 		if (!table)

@@ -16,7 +16,7 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
-#define VIRTQ_SIZE_MAX 1024u	/* what the walk is willing to serve; transports may allow less */
+#define VIRTQ_SIZE_MAX 1024u /* what the walk is willing to serve; transports may allow less */
 
 /* How guest addresses become pointers: NULL unless all of [gpa, gpa + len) is memory. */
 struct virtq_mem {
@@ -29,14 +29,14 @@ struct virtq {
 	const struct vring_desc *desc;
 	struct vring_avail *avail;
 	struct vring_used *used;
-	uint16_t size;		/* a power of two */
-	uint16_t last_avail;	/* the next entry of avail to take */
-	uint16_t avail_seen;	/* avail->idx as last read */
-	uint16_t next_used;	/* the next entry of used to fill */
-	uint16_t shown_used;	/* used->idx as last written */
-	bool indirect, event_idx;	/* negotiated */
-	bool ready;		/* set up, and not stopped */
-	const char *broken;	/* which rule was broken; NULL: none */
+	uint16_t size;		  /* a power of two */
+	uint16_t last_avail;	  /* the next entry of avail to take */
+	uint16_t avail_seen;	  /* avail->idx as last read */
+	uint16_t next_used;	  /* the next entry of used to fill */
+	uint16_t shown_used;	  /* used->idx as last written */
+	bool indirect, event_idx; /* negotiated */
+	bool ready;		  /* set up, and not stopped */
+	const char *broken;	  /* which rule was broken; NULL: none */
 };
 
 /* A chain that was taken: iov[0..out_n) is for the device to read, iov[out_n..out_n+in_n) to write. */

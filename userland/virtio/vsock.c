@@ -85,7 +85,7 @@ static void take_for_flow(struct vsock_flow *f, const struct incoming *in)
 	case VIRTIO_VSOCK_OP_RW: take_data(f, in); break;
 	case VIRTIO_VSOCK_OP_CREDIT_UPDATE: break;
 	case VIRTIO_VSOCK_OP_CREDIT_REQUEST: vsock_say(f, VSOCK_SAY_CREDIT); break;
-	default: vsock_say(f, VSOCK_SAY_RST); break;	/* a second REQUEST, and what doesn't exist */
+	default: vsock_say(f, VSOCK_SAY_RST); break; /* a second REQUEST, and what doesn't exist */
 	}
 	if (f->readable && vsock_reading(f) && vsock_credit_free(&f->credit))
 		vsock_say(f, VSOCK_SAY_DATA);

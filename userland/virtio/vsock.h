@@ -24,22 +24,22 @@ enum { VSOCK_RX, VSOCK_TX, VSOCK_EVENT, VSOCK_QUEUES };
 
 #define VSOCK_QUEUE_SIZE 128u
 #define VSOCK_EVENT_QUEUE_SIZE 8u
-#define VSOCK_SEGMENTS 32u		/* of one packet; Linux sends a header and up to 17 fragments */
-#define VSOCK_FLOWS_MAX 768u		/* below JAIL_FDS, the files that the VMM may have open */
-#define VSOCK_BUF_ALLOC (256u << 10)	/* credit of a flow; memory is taken only when its socket is slow */
-#define VSOCK_BUFFERED_MAX (16u << 20)	/* of all flows together; a flow that needs more is reset */
-#define VSOCK_FIRST_HOST_PORT 0x40000000u	/* of connections from the host; well above any port of a vmspec */
+#define VSOCK_SEGMENTS 32u		  /* of one packet; Linux sends a header and up to 17 fragments */
+#define VSOCK_FLOWS_MAX 768u		  /* below JAIL_FDS, the files that the VMM may have open */
+#define VSOCK_BUF_ALLOC (256u << 10)	  /* credit of a flow; memory is taken only when its socket is slow */
+#define VSOCK_BUFFERED_MAX (16u << 20)	  /* of all flows together; a flow that needs more is reset */
+#define VSOCK_FIRST_HOST_PORT 0x40000000u /* of connections from the host; well above any port of a vmspec */
 #define VSOCK_BUCKETS 64u
-#define VSOCK_RESETS_MAX 64u		/* answers to packets of no flow that wait for buffers */
-#define VSOCK_LINE_MAX 32u		/* "CONNECT 4294967295\n" and some */
-#define VSOCK_TIMEOUT_NS (10ull * 1000000000)	/* for the CONNECT line, the guest's answer, and its last RST */
+#define VSOCK_RESETS_MAX 64u		      /* answers to packets of no flow that wait for buffers */
+#define VSOCK_LINE_MAX 32u		      /* "CONNECT 4294967295\n" and some */
+#define VSOCK_TIMEOUT_NS (10ull * 1000000000) /* for the CONNECT line, the guest's answer, and its last RST */
 
 enum vsock_state {
-	VSOCK_HELLO,	/* the host's client has not said CONNECT yet */
-	VSOCK_WAITING,	/* it has, the guest's driver is not there yet */
-	VSOCK_ASKED,	/* REQUEST goes to the guest, or has gone */
+	VSOCK_HELLO,   /* the host's client has not said CONNECT yet */
+	VSOCK_WAITING, /* it has, the guest's driver is not there yet */
+	VSOCK_ASKED,   /* REQUEST goes to the guest, or has gone */
 	VSOCK_OPEN,
-	VSOCK_DRAINING,	/* over for the guest; what it sent still goes to the socket */
+	VSOCK_DRAINING, /* over for the guest; what it sent still goes to the socket */
 	VSOCK_DEAD,	/* its socket is closed; freed as soon as nothing points to it */
 };
 
@@ -47,34 +47,34 @@ enum vsock_state {
 enum vsock_say {
 	VSOCK_SAY_REQUEST = 1 << 0,
 	VSOCK_SAY_RESPONSE = 1 << 1,
-	VSOCK_SAY_RST = 1 << 2,		/* the flow ends with it */
-	VSOCK_SAY_SHUTDOWN = 1 << 3,	/* with the flags in `closed` */
+	VSOCK_SAY_RST = 1 << 2,	     /* the flow ends with it */
+	VSOCK_SAY_SHUTDOWN = 1 << 3, /* with the flags in `closed` */
 	VSOCK_SAY_CREDIT = 1 << 4,
-	VSOCK_SAY_MORE = 1 << 5,	/* CREDIT_REQUEST */
-	VSOCK_SAY_DATA = 1 << 6,	/* its socket is readable */
+	VSOCK_SAY_MORE = 1 << 5, /* CREDIT_REQUEST */
+	VSOCK_SAY_DATA = 1 << 6, /* its socket is readable */
 };
 
 struct vsock_flow {
 	struct vsock *v;
 	struct vsock_flow *hash_next;
-	struct vsock_flow *next, *prev;	/* among all flows, or the dead */
-	struct vsock_flow *say_next, *say_prev;	/* among those that have something to say; NULL: not there */
+	struct vsock_flow *next, *prev;		/* among all flows, or the dead */
+	struct vsock_flow *say_next, *say_prev; /* among those that have something to say; NULL: not there */
 	enum vsock_state state;
 	unsigned int say;
 	int fd;
 	uint32_t guest_port, host_port;
-	uint32_t closed;	/* VIRTIO_VSOCK_SHUTDOWN_*: what the host does no more */
-	uint32_t peer_closed;	/* what the guest does no more */
+	uint32_t closed;      /* VIRTIO_VSOCK_SHUTDOWN_*: what the host does no more */
+	uint32_t peer_closed; /* what the guest does no more */
 	struct vsock_credit credit;
-	bool asked_more;	/* CREDIT_REQUEST was sent, no news since */
-	bool write_shut;	/* shutdown(fd, SHUT_WR) is done */
-	bool readable;		/* since recvmsg had nothing, there were news */
-	bool ending;		/* the end is behind what it has */
-	bool hung_up;		/* it neither reads nor writes any more */
-	uint8_t batch;		/* buffers worth filling with one recvmsg */
+	bool asked_more; /* CREDIT_REQUEST was sent, no news since */
+	bool write_shut; /* shutdown(fd, SHUT_WR) is done */
+	bool readable;	 /* since recvmsg had nothing, there were news */
+	bool ending;	 /* the end is behind what it has */
+	bool hung_up;	 /* it neither reads nor writes any more */
+	uint8_t batch;	 /* buffers worth filling with one recvmsg */
 
 	struct loop_op timer;
-	uint8_t *buf;		/* from the guest, not yet taken by the socket: buf[at..at+len) */
+	uint8_t *buf; /* from the guest, not yet taken by the socket: buf[at..at+len) */
 	uint32_t buf_size, buf_at, buf_len;
 	uint8_t line_len;
 	char line[VSOCK_LINE_MAX];
@@ -90,17 +90,17 @@ struct vsock {
 	struct virtio_device dev;
 	uint64_t guest_cid;
 	int listen_fd;
-	int epoll_fd;		/* of all flows' sockets */
+	int epoll_fd; /* of all flows' sockets */
 	uint32_t ports_n;
 	struct vmspec_port ports[VMSPEC_PORTS_MAX];
 	bool active, was_active, tell_reset, ending, tx_waits;
 
 	struct loop_op accept_op, accept_timer, epoll_op, reap_op, pump_op;
-	uint32_t next_port;	/* for connections from the host */
+	uint32_t next_port; /* for connections from the host */
 	unsigned int flows_n;
 	uint32_t buffered;
 	struct vsock_flow *buckets[VSOCK_BUCKETS];
-	struct vsock_flow all, dead, saying;	/* list heads */
+	struct vsock_flow all, dead, saying; /* list heads */
 
 	unsigned int resets_n, resets_at;
 	struct vsock_reset resets[VSOCK_RESETS_MAX];

@@ -77,7 +77,7 @@ static void reap(struct loop_op *op, int res)
 		free(f);
 		v->flows_n--;
 	}
-	vsock_listen(v);	/* there is room again */
+	vsock_listen(v); /* there is room again */
 }
 
 static void timer_done(struct loop_op *op, int res)
@@ -87,7 +87,7 @@ static void timer_done(struct loop_op *op, int res)
 
 	if (f->state == VSOCK_DEAD)
 		reap_soon(f->v);
-	else if (res < 0 && answer_due)	/* cancelled for what was waited for before */
+	else if (res < 0 && answer_due) /* cancelled for what was waited for before */
 		vsock_set_timer(f);
 	else if (answer_due)
 		vsock_say(f, VSOCK_SAY_RST);
@@ -224,5 +224,5 @@ bool vsock_flows_quiesce(struct vsock *v, bool first)
 		loop_cancel(v->dev.loop, &v->epoll_op);
 	}
 	return !v->flows_n && !loop_op_busy(&v->accept_op) && !loop_op_busy(&v->accept_timer) &&
-		!loop_op_busy(&v->epoll_op) && !loop_op_busy(&v->reap_op) && !loop_op_busy(&v->pump_op);
+	       !loop_op_busy(&v->epoll_op) && !loop_op_busy(&v->reap_op) && !loop_op_busy(&v->pump_op);
 }

@@ -14,7 +14,7 @@
 #include "virtio/vsock.h"
 
 #define BUFFER_MIN 4096u
-#define ACCEPT_PAUSE_NS 100000000ull	/* after an accept failed for want of fds or memory */
+#define ACCEPT_PAUSE_NS 100000000ull /* after an accept failed for want of fds or memory */
 #define EVENTS_MAX 32
 
 /* ---- reading and writing: recvmsg and sendmsg are all that the jail knows for sockets -------------------------- */
@@ -86,7 +86,7 @@ static void read_hello(struct vsock_flow *f)
 	if (!end)
 		return;
 	*end = 0;
-	f->readable = true;	/* perhaps; the news that brought us here may have been of what is behind the line */
+	f->readable = true; /* perhaps; the news that brought us here may have been of what is behind the line */
 	if (!vsock_parse_connect(f->line, &port))
 		said_connect(f, port);
 	else
@@ -120,7 +120,7 @@ static void accepted(struct loop_op *op, int fd)
 		loop_timer(v->dev.loop, &v->accept_timer, ACCEPT_PAUSE_NS);
 		return;
 	}
-	if (fd == -EAGAIN) {	/* the socket was given to us non-blocking */
+	if (fd == -EAGAIN) { /* the socket was given to us non-blocking */
 		loop_poll(v->dev.loop, &v->accept_timer, v->listen_fd, POLLIN);
 		return;
 	}
@@ -153,7 +153,7 @@ void vsock_listen(struct vsock *v)
 bool vsock_reading(const struct vsock_flow *f)
 {
 	return f->state == VSOCK_OPEN && !(f->closed & VIRTIO_VSOCK_SHUTDOWN_SEND) &&
-		!(f->peer_closed & VIRTIO_VSOCK_SHUTDOWN_RCV);
+	       !(f->peer_closed & VIRTIO_VSOCK_SHUTDOWN_RCV);
 }
 
 void vsock_host_eof(struct vsock_flow *f)
@@ -267,7 +267,7 @@ bool vsock_to_host(struct vsock_flow *f, struct iovec *iov, unsigned int n, uint
 
 	if (!len_bytes)
 		return true;
-	if (f->closed & VIRTIO_VSOCK_SHUTDOWN_RCV) {	/* nobody is there: gone as if read */
+	if (f->closed & VIRTIO_VSOCK_SHUTDOWN_RCV) { /* nobody is there: gone as if read */
 		forwarded(f, len_bytes);
 		return true;
 	}
@@ -300,11 +300,9 @@ static void have_news(struct vsock_flow *f, uint32_t events)
 		f->hung_up = true;
 	f->readable = true;
 	switch (f->state) {
-	case VSOCK_HELLO:
-		read_hello(f);
-		break;
+	case VSOCK_HELLO: read_hello(f); break;
 	case VSOCK_WAITING:
-		if (f->hung_up)		/* the client gave up */
+		if (f->hung_up) /* the client gave up */
 			vsock_kill(f);
 		break;
 	case VSOCK_ASKED:
@@ -321,8 +319,7 @@ static void have_news(struct vsock_flow *f, uint32_t events)
 		else if (f->state == VSOCK_OPEN && f->hung_up && f->closed != VSOCK_SHUTDOWN_BOTH)
 			vsock_host_gone(f);
 		break;
-	case VSOCK_DEAD:
-		break;
+	case VSOCK_DEAD: break;
 	}
 }
 

@@ -13,20 +13,32 @@ void vsock_packet_decode(struct vsock_packet *p, const uint8_t wire[VSOCK_HDR_LE
 
 	memcpy(&h, wire, sizeof(h));
 	*p = (struct vsock_packet){
-		.src_cid = le64toh(h.src_cid), .dst_cid = le64toh(h.dst_cid),
-		.src_port = le32toh(h.src_port), .dst_port = le32toh(h.dst_port),
-		.len_bytes = le32toh(h.len), .type = le16toh(h.type), .op = le16toh(h.op),
-		.flags = le32toh(h.flags), .buf_alloc = le32toh(h.buf_alloc), .fwd_cnt = le32toh(h.fwd_cnt),
+		.src_cid = le64toh(h.src_cid),
+		.dst_cid = le64toh(h.dst_cid),
+		.src_port = le32toh(h.src_port),
+		.dst_port = le32toh(h.dst_port),
+		.len_bytes = le32toh(h.len),
+		.type = le16toh(h.type),
+		.op = le16toh(h.op),
+		.flags = le32toh(h.flags),
+		.buf_alloc = le32toh(h.buf_alloc),
+		.fwd_cnt = le32toh(h.fwd_cnt),
 	};
 }
 
 void vsock_packet_encode(const struct vsock_packet *p, uint8_t wire[VSOCK_HDR_LEN])
 {
 	struct virtio_vsock_hdr h = {
-		.src_cid = htole64(p->src_cid), .dst_cid = htole64(p->dst_cid),
-		.src_port = htole32(p->src_port), .dst_port = htole32(p->dst_port),
-		.len = htole32(p->len_bytes), .type = htole16(p->type), .op = htole16(p->op),
-		.flags = htole32(p->flags), .buf_alloc = htole32(p->buf_alloc), .fwd_cnt = htole32(p->fwd_cnt),
+		.src_cid = htole64(p->src_cid),
+		.dst_cid = htole64(p->dst_cid),
+		.src_port = htole32(p->src_port),
+		.dst_port = htole32(p->dst_port),
+		.len = htole32(p->len_bytes),
+		.type = htole16(p->type),
+		.op = htole16(p->op),
+		.flags = htole32(p->flags),
+		.buf_alloc = htole32(p->buf_alloc),
+		.fwd_cnt = htole32(p->fwd_cnt),
 	};
 
 	memcpy(wire, &h, sizeof(h));
@@ -51,7 +63,7 @@ uint32_t vsock_credit_free(const struct vsock_credit *c)
 
 bool vsock_credit_receive(struct vsock_credit *c, uint32_t len_bytes)
 {
-	uint32_t held = c->received - c->forwarded;	/* never over buf_alloc */
+	uint32_t held = c->received - c->forwarded; /* never over buf_alloc */
 
 	if (len_bytes > c->buf_alloc - held)
 		return false;

@@ -28,13 +28,13 @@ void vsock_packet_encode(const struct vsock_packet *p, uint8_t wire[VSOCK_HDR_LE
  * fill, "theirs" the guest's own.
  */
 struct vsock_credit {
-	uint32_t buf_alloc;	/* ours, as advertised */
-	uint32_t received;	/* bytes the guest has sent us */
-	uint32_t forwarded;	/* and of them, those that have left for the host's socket */
-	uint32_t told;		/* `forwarded` as the guest last heard it */
+	uint32_t buf_alloc; /* ours, as advertised */
+	uint32_t received;  /* bytes the guest has sent us */
+	uint32_t forwarded; /* and of them, those that have left for the host's socket */
+	uint32_t told;	    /* `forwarded` as the guest last heard it */
 	uint32_t peer_buf_alloc;
 	uint32_t peer_forwarded;
-	uint32_t sent;		/* bytes we have sent to the guest */
+	uint32_t sent; /* bytes we have sent to the guest */
 };
 
 /* What a packet says of the guest's space. false: it claims to have forwarded what was never sent, or takes back a claim. */

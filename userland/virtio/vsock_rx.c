@@ -7,9 +7,9 @@
 #include "virtio/iov.h"
 #include "virtio/vsock.h"
 
-#define RX_SEGMENTS 4u		/* of one buffer; Linux gives one or two */
-#define RX_BATCH 16u		/* buffers filled by one recvmsg */
-#define RX_BUDGET 128u		/* packets before the loop has its turn */
+#define RX_SEGMENTS 4u /* of one buffer; Linux gives one or two */
+#define RX_BATCH 16u   /* buffers filled by one recvmsg */
+#define RX_BUDGET 128u /* packets before the loop has its turn */
 #define RX_PACKET_MAX (64u << 10)
 
 void vsock_say(struct vsock_flow *f, unsigned int what)
@@ -52,7 +52,9 @@ static void rotate(struct vsock_flow *f)
 void vsock_reset_packet(struct vsock *v, const struct vsock_packet *p)
 {
 	v->resets[(v->resets_at + v->resets_n++) % VSOCK_RESETS_MAX] = (struct vsock_reset){
-		.guest_port = p->src_port, .host_port = p->dst_port, .host_cid = p->dst_cid,
+		.guest_port = p->src_port,
+		.host_port = p->dst_port,
+		.host_cid = p->dst_cid,
 	};
 	if (v->active && !loop_op_busy(&v->pump_op))
 		loop_defer(v->dev.loop, &v->pump_op);
@@ -83,10 +85,16 @@ static struct vsock_packet header(struct vsock_flow *f, uint16_t op, uint32_t fl
 {
 	f->credit.told = f->credit.forwarded;
 	return (struct vsock_packet){
-		.src_cid = VSOCK_HOST_CID, .dst_cid = f->v->guest_cid,
-		.src_port = f->host_port, .dst_port = f->guest_port,
-		.type = VIRTIO_VSOCK_TYPE_STREAM, .op = op, .flags = flags, .len_bytes = len_bytes,
-		.buf_alloc = f->credit.buf_alloc, .fwd_cnt = f->credit.forwarded,
+		.src_cid = VSOCK_HOST_CID,
+		.dst_cid = f->v->guest_cid,
+		.src_port = f->host_port,
+		.dst_port = f->guest_port,
+		.type = VIRTIO_VSOCK_TYPE_STREAM,
+		.op = op,
+		.flags = flags,
+		.len_bytes = len_bytes,
+		.buf_alloc = f->credit.buf_alloc,
+		.fwd_cnt = f->credit.forwarded,
 	};
 }
 
@@ -95,12 +103,9 @@ static const struct {
 	unsigned int say;
 	uint16_t op;
 } controls[] = {
-	{ VSOCK_SAY_REQUEST, VIRTIO_VSOCK_OP_REQUEST },
-	{ VSOCK_SAY_RESPONSE, VIRTIO_VSOCK_OP_RESPONSE },
-	{ VSOCK_SAY_CREDIT, VIRTIO_VSOCK_OP_CREDIT_UPDATE },
-	{ VSOCK_SAY_MORE, VIRTIO_VSOCK_OP_CREDIT_REQUEST },
-	{ VSOCK_SAY_SHUTDOWN, VIRTIO_VSOCK_OP_SHUTDOWN },
-	{ VSOCK_SAY_RST, VIRTIO_VSOCK_OP_RST },
+	{ VSOCK_SAY_REQUEST, VIRTIO_VSOCK_OP_REQUEST },	     { VSOCK_SAY_RESPONSE, VIRTIO_VSOCK_OP_RESPONSE },
+	{ VSOCK_SAY_CREDIT, VIRTIO_VSOCK_OP_CREDIT_UPDATE }, { VSOCK_SAY_MORE, VIRTIO_VSOCK_OP_CREDIT_REQUEST },
+	{ VSOCK_SAY_SHUTDOWN, VIRTIO_VSOCK_OP_SHUTDOWN },    { VSOCK_SAY_RST, VIRTIO_VSOCK_OP_RST },
 };
 
 /* Says one thing other than data. false: no buffer. */
@@ -136,8 +141,8 @@ struct batch {
 	unsigned int n, iov_n, payload_n;
 	uint32_t room[RX_BATCH];
 	struct virtq_chain chains[RX_BATCH];
-	struct iovec iov[RX_BATCH * RX_SEGMENTS];	/* whole buffers */
-	struct iovec payload[RX_BATCH * RX_SEGMENTS];	/* without headers, within credit */
+	struct iovec iov[RX_BATCH * RX_SEGMENTS];     /* whole buffers */
+	struct iovec payload[RX_BATCH * RX_SEGMENTS]; /* without headers, within credit */
 };
 
 static void gather(struct vsock *v, struct batch *b, unsigned int max, uint32_t credit)
@@ -210,7 +215,8 @@ static int say_data(struct vsock_flow *f)
 		got = -errno;
 	sent = deliver(f, &b, got > 0 ? got : 0);
 	if (got > 0) {
-		f->batch = (uint32_t)got == room ? min_t(unsigned int, f->batch * 2, RX_BATCH) : max_t(unsigned int, sent, 1);
+		f->batch = (uint32_t)got == room ? min_t(unsigned int, f->batch * 2, RX_BATCH)
+						 : max_t(unsigned int, sent, 1);
 		vsock_unsay(f, VSOCK_SAY_CREDIT);
 	}
 	/* More may be there, or the end. Where it is not known that an end comes, a short count says that this is all. */
@@ -228,7 +234,9 @@ static int say_data(struct vsock_flow *f)
 static bool say_resets(struct vsock *v)
 {
 	struct iovec iov[RX_SEGMENTS];
-	struct vsock_packet p = { .dst_cid = v->guest_cid, .type = VIRTIO_VSOCK_TYPE_STREAM, .op = VIRTIO_VSOCK_OP_RST };
+	struct vsock_packet p = { .dst_cid = v->guest_cid,
+				  .type = VIRTIO_VSOCK_TYPE_STREAM,
+				  .op = VIRTIO_VSOCK_OP_RST };
 	struct virtq_chain c;
 
 	while (v->resets_n) {
