@@ -67,8 +67,10 @@ START_TEST(identifies_itself)
 {
 	uint8_t byte = 0xaa;
 	uint32_t word = 0xffffffff;
+	char want[80];
 
-	ck_assert_str_eq(d.cmdline, "console=hvc0 virtio_mmio.device=4K@0xd0000000:5");
+	snprintf(want, sizeof(want), "console=hvc0 virtio_mmio.device=4K@0x%llx:%u", GUEST_MMIO_BASE, GUEST_GSI_FIRST);
+	ck_assert_str_eq(d.cmdline, want);
 	ck_assert_uint_eq(drv_read(&d, VIRTIO_MMIO_MAGIC_VALUE), 0x74726976);
 	ck_assert_uint_eq(drv_read(&d, VIRTIO_MMIO_VERSION), 2);
 	ck_assert_uint_eq(drv_read(&d, VIRTIO_MMIO_DEVICE_ID), VMSPEC_RNG);
