@@ -97,7 +97,8 @@ static int make(struct container *c, const Microvm__CreateContainerRequest *req,
 {
 	const Microvm__Spec *spec = req->spec;
 	struct launch l = {
-		.id = c->id, .process = spec->process, .spec = spec, .seccomp = spec->linux->seccomp, .join = -1,
+		.id = c->id, .process = spec->process, .spec = spec, .rootfs = req->rootfs,
+		.seccomp = spec->linux->seccomp, .join = -1,
 		.stdio = io->stdio,
 	};
 	uint64_t new_flags, joined;

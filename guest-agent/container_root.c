@@ -17,7 +17,7 @@
 #include "guest-agent/mounts.h"
 
 /* The container's root, mounted on itself: pivot_root wants a mount, and it has to be this namespace's own. */
-static int own_root(const char *id, struct err *e)
+static int own_root(const struct launch *l, struct err *e)
 {
 	_cleanup_close_ int at = -1, tree = -1;
 	char path[sizeof(CONTAINER_RUN) + 160];
@@ -26,7 +26,9 @@ static int own_root(const char *id, struct err *e)
 	/* What happens in the agent's namespace may come in here, but nothing gets out. */
 	if (mount(NULL, "/", NULL, MS_SLAVE | MS_REC, NULL) < 0)
 		return err_errno(e, errno, "mount propagation");
-	snprintf(path, sizeof(path), "%s/%.128s/root", CONTAINER_RUN, id);
+	if (rootfs_is_mapped(l->spec->linux) && (r = rootfs_finish(l->id, l->rootfs, true, e)))
+		return r;
+	snprintf(path, sizeof(path), "%s/%.128s/root", CONTAINER_RUN, l->id);
 	at = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 	tree = at < 0 ? -1 : open_tree(at, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | AT_RECURSIVE);
 	r = tree < 0 ? -errno : mount_attach(tree, at);
@@ -129,7 +131,7 @@ static int fill_root(const struct launch *l, int root, bool userns, bool termina
 
 int container_enter_root(struct launch *l, bool userns, bool terminal, int *master, int *slave, struct err *e)
 {
-	_cleanup_close_ int root = own_root(l->id, e);
+	_cleanup_close_ int root = own_root(l, e);
 	int r;
 
 	if (root < 0)

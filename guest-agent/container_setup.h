@@ -30,6 +30,7 @@ struct launch {
 	const char *id;
 	const Microvm__Process *process;
 	const Microvm__Spec *spec;		/* of a container that is being made; NULL: exec in one that is there */
+	const Microvm__Rootfs *rootfs;		/* goes with spec */
 	const Microvm__Seccomp *seccomp;
 	pid_t pid;				/* the child's, as the agent knows it; in the child, from the first GO on */
 	uint64_t join_flags;			/* exec: CLONE_NEW* of the namespaces to join */

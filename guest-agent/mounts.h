@@ -71,10 +71,17 @@ int idmap_write(pid_t pid, Microvm__IDMapping *const *uids, size_t uids_n, Micro
 /* ---- the root (mounts_rootfs.c), in the agent's mount namespace ---- */
 
 /*
- * Mounts the container's root at CONTAINER_RUN/id/root, over CONTAINER_RUN/id/{lower,layer} where it is an overlay. A
- * linux with user namespace mappings gets layers that are mapped likewise. On failure nothing is left.
+ * Mounts the container's root at CONTAINER_RUN/id/root, over CONTAINER_RUN/id/{lower,layer} where it is an overlay. For a
+ * linux with user namespace mappings the layers are mapped likewise, and the rest is left to rootfs_finish(). On failure
+ * nothing is left.
  */
 int rootfs_mount(const char *id, const Microvm__Rootfs *rootfs, const Microvm__Linux *l, struct err *e);
+bool rootfs_is_mapped(const Microvm__Linux *l);
+/*
+ * The overlay itself, and the files of the request. With mapped layers it takes a root of the user namespace to make
+ * things in them, so there the container's first process does it, in its own mount namespace.
+ */
+int rootfs_finish(const char *id, const Microvm__Rootfs *rootfs, bool userns, struct err *e);
 int rootfs_unmount(const char *id, struct err *e);
 
 #endif

@@ -40,7 +40,7 @@ static int map_ids(int mount, const Microvm__Linux *l, struct err *e)
 	struct mount_attr attr = { .attr_set = MOUNT_ATTR_IDMAP };
 	_cleanup_close_ int ns = -1;
 
-	if (!l || !l->n_uid_mappings)
+	if (!rootfs_is_mapped(l))
 		return 0;
 	ns = mount_idmap_ns(l->uid_mappings, l->n_uid_mappings, l->gid_mappings, l->n_gid_mappings, e);
 	if (ns < 0)
@@ -51,19 +51,39 @@ static int map_ids(int mount, const Microvm__Linux *l, struct err *e)
 	return 0;
 }
 
+/* A folder of the guest, such as one of a share that several containers have. */
+static int clone_folder(const char *source, struct err *e)
+{
+	_cleanup_close_ int at = open(source, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	int fd = at < 0 ? -1 : open_tree(at, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
+
+	return fd < 0 ? err_errno(e, errno, "it can't be used") : fd;
+}
+
+/* What an overlay writes to; made before the ids are mapped, as the agent itself is nobody afterwards. */
+static int make_layer_folders(int layer, struct err *e)
+{
+	if (mkdirat(layer, "upper", 0755) < 0 || mkdirat(layer, "work", 0755) < 0)
+		return err_errno(e, errno, "the writable layer");
+	return 0;
+}
+
 /* Mounts at CONTAINER_RUN/id/name. */
 static int mount_layer(const char *id, const char *name, const char *type, const char *source, const char *const *data,
 		       size_t n, const Microvm__Linux *l, struct err *e)
 {
 	_cleanup_close_ int at = make_folder(id, name, e), mount = -1;
-	int r;
+	int r = 0;
 
 	if (at < 0)
 		return at;
-	mount = mount_new(type, source, data, n, 0, e);
+	mount = str_eq(type, "bind") ? clone_folder(source, e) : mount_new(type, source, data, n, 0, e);
 	if (mount < 0)
 		return err_wrap(e, "%s %s", type, source);
-	r = map_ids(mount, l, e);
+	if (str_eq(name, "layer"))
+		r = make_layer_folders(mount, e);
+	if (!r)
+		r = map_ids(mount, l, e);
 	if (!r && (r = mount_attach(mount, at)))
 		err_errno(e, -r, "%s %s can't be mounted", type, source);
 	return r;
@@ -72,7 +92,7 @@ static int mount_layer(const char *id, const char *name, const char *type, const
 static int mount_source(const char *id, const char *name, const Microvm__Rootfs *rootfs, const Microvm__Linux *l,
 			struct err *e)
 {
-	static const char *const types[] = { "erofs", "ext4", "virtiofs", "tmpfs" };
+	static const char *const types[] = { "erofs", "ext4", "virtiofs", "bind", "tmpfs" };
 	_cleanup_free_ const char **data = xcalloc(rootfs->n_options + 1, sizeof(*data));
 	size_t i;
 
@@ -80,7 +100,7 @@ static int mount_source(const char *id, const char *name, const Microvm__Rootfs 
 		if (str_eq(rootfs->fstype, types[i]))
 			break;
 	if (i == ARRAY_SIZE(types))
-		return err_set(e, ENOTSUP, "\"%s\" is not a file system for a root; there are erofs, ext4 and virtiofs",
+		return err_set(e, ENOTSUP, "\"%s\" is not a file system for a root; there are erofs, ext4, virtiofs and bind",
 			       rootfs->fstype);
 	for (i = 0; i < rootfs->n_options; i++)
 		data[i] = rootfs->options[i];
@@ -90,11 +110,10 @@ static int mount_source(const char *id, const char *name, const Microvm__Rootfs 
 	return mount_layer(id, name, rootfs->fstype, rootfs->source, data, i, l, e);
 }
 
-static int mount_overlay(const char *id, const Microvm__Rootfs *rootfs, const Microvm__Linux *l, struct err *e)
+static int mount_layers(const char *id, const Microvm__Rootfs *rootfs, const Microvm__Linux *l, struct err *e)
 {
-	_cleanup_close_ int upper = -1, work = -1;
-	char lower[PATH_LEN + 16], upperdir[PATH_LEN + 16], workdir[PATH_LEN + 16], size[64], inodes[64];
-	const char *data[5] = { "mode=755" };
+	const char *data[3] = { "mode=755" };
+	char size[64], inodes[64];
 	size_t n = 1;
 	int r;
 
@@ -107,23 +126,19 @@ static int mount_overlay(const char *id, const Microvm__Rootfs *rootfs, const Mi
 		data[n++] = inodes;
 	}
 	r = mount_source(id, "lower", rootfs, l, e);
-	if (!r)
-		r = mount_layer(id, "layer", "tmpfs", "layer", data, n, l, e);
-	if (r)
-		return r;
-	upper = make_folder(id, "layer/upper", e);
-	work = upper < 0 ? upper : make_folder(id, "layer/work", e);
-	if (work < 0)
-		return work;
-	snprintf(lower, sizeof(lower), "lowerdir=%s/%.128s/lower", CONTAINER_RUN, id);
-	snprintf(upperdir, sizeof(upperdir), "upperdir=%s/%.128s/layer/upper", CONTAINER_RUN, id);
-	snprintf(workdir, sizeof(workdir), "workdir=%s/%.128s/layer/work", CONTAINER_RUN, id);
+	return r ? r : mount_layer(id, "layer", "tmpfs", "layer", data, n, l, e);
+}
+
+static int mount_overlay(const char *id, bool userns, struct err *e)
+{
+	char lower[PATH_LEN + 16], upper[PATH_LEN + 16], work[PATH_LEN + 16];
 	/* Its content is gone with the guest: nothing is gained by syncing it. */
-	data[0] = lower;
-	data[1] = upperdir;
-	data[2] = workdir;
-	data[3] = "volatile";
-	return mount_layer(id, "root", "overlay", "overlay", data, 4, NULL, e);
+	const char *data[] = { lower, upper, work, "volatile", "userxattr" };
+
+	snprintf(lower, sizeof(lower), "lowerdir=%s/%.128s/lower", CONTAINER_RUN, id);
+	snprintf(upper, sizeof(upper), "upperdir=%s/%.128s/layer/upper", CONTAINER_RUN, id);
+	snprintf(work, sizeof(work), "workdir=%s/%.128s/layer/work", CONTAINER_RUN, id);
+	return mount_layer(id, "root", "overlay", "overlay", data, ARRAY_SIZE(data) - !userns, NULL, e);
 }
 
 static int write_files(const char *id, const Microvm__Rootfs *rootfs, struct err *e)
@@ -145,9 +160,23 @@ static int write_files(const char *id, const Microvm__Rootfs *rootfs, struct err
 	return 0;
 }
 
+bool rootfs_is_mapped(const Microvm__Linux *l)
+{
+	return l && l->n_uid_mappings;
+}
+
+int rootfs_finish(const char *id, const Microvm__Rootfs *rootfs, bool userns, struct err *e)
+{
+	int r = rootfs->overlay ? mount_overlay(id, userns, e) : 0;
+
+	if (!r)
+		r = write_files(id, rootfs, e);
+	return r ? err_wrap(e, "root file system") : 0;
+}
+
 int rootfs_mount(const char *id, const Microvm__Rootfs *rootfs, const Microvm__Linux *l, struct err *e)
 {
-	_cleanup_close_ int dir = -1;
+	_cleanup_close_ int dir = -1, root = -1;
 	int r;
 
 	/* Others than root have to get through, in a container with a user namespace; what is in there is theirs. */
@@ -155,16 +184,17 @@ int rootfs_mount(const char *id, const Microvm__Rootfs *rootfs, const Microvm__L
 	if (r)
 		return err_errno(e, -r, "%s", CONTAINER_RUN);
 	dir = make_folder(id, "", e);
-	if (dir < 0)
-		return dir;
-	r = rootfs->overlay ? mount_overlay(id, rootfs, l, e) : mount_source(id, "root", rootfs, l, e);
-	if (!r)
-		r = write_files(id, rootfs, e);
-	if (r) {
+	root = dir < 0 ? dir : make_folder(id, "root", e);
+	if (root < 0)
+		return root;
+	r = rootfs->overlay ? mount_layers(id, rootfs, l, e) : mount_source(id, "root", rootfs, l, e);
+	if (r)
+		err_wrap(e, "root file system");
+	else if (!rootfs_is_mapped(l))
+		r = rootfs_finish(id, rootfs, false, e);
+	if (r)
 		rootfs_unmount(id, NULL);
-		return err_wrap(e, "root file system");
-	}
-	return 0;
+	return r;
 }
 
 int rootfs_unmount(const char *id, struct err *e)

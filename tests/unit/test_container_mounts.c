@@ -1,0 +1,544 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A container's file system: mounts with all their options, devices, and images that try to lead out of it. */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/mount.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "guest-agent/mounts.h"
+#include "oci/pb.h"
+#include "tests/unit/container_fixture.h"
+
+Suite *test_suite(void);
+
+#define LIST(...) ((char *[]){ __VA_ARGS__, NULL })
+
+static void add_mount(struct box *b, const char *destination, const char *type, const char *source, char *const *options)
+{
+	Microvm__Mount *m = pb_new(Microvm__Mount, microvm__mount);
+
+	m->destination = xstrdup(destination);
+	m->type = xstrdup(type);
+	m->source = xstrdup(source);
+	for (; *options; options++)
+		pb_append(m->n_options, m->options, xstrdup(*options));
+	pb_append(b->spec->n_mounts, b->spec->mounts, m);
+}
+
+/* Runs and frees: the status has to be 0, the output that. */
+static void expect(struct box *b, const char *want)
+{
+	int r = box_run(b);
+
+	ck_assert_msg(r == 0, "%d: %s\n%s", r, b->e.msg, b->output);
+	ck_assert_str_eq(b->output, want);
+	box_free(b);
+}
+
+/* Making it fails like this. */
+static void expect_refused(struct box *b, int code, const char *says)
+{
+	ck_assert_int_eq(box_create(b), code);
+	ck_assert_msg(strstr(b->e.msg, says), "%s", b->e.msg);
+	box_free(b);
+}
+
+static void make_folder(const char *path, mode_t mode)
+{
+	ck_assert_int_eq(mkdir_p(AT_FDCWD, path, 0755), 0);
+	ck_assert_int_eq(chmod(path, mode), 0);
+}
+
+static void make_file(const char *path, const char *text)
+{
+	ck_assert_int_eq(write_file_atomic(AT_FDCWD, path, text, strlen(text), 0644), 0);
+}
+
+static const char *const show = "grep ' /m ' /proc/self/mounts | cut -d' ' -f3,4";
+
+START_TEST(options_of_tmpfs)
+{
+	static const struct { const char *options[8]; const char *want; } cases[] = {
+		{ { "size=1m", "mode=700" }, "tmpfs rw,relatime,size=1024k,mode=700\n" },
+		{ { "ro", "nosuid", "nodev", "noexec", "size=1m" }, "tmpfs ro,nosuid,nodev,noexec,relatime,size=1024k\n" },
+		{ { "ro", "rw", "noexec", "exec", "size=1m" }, "tmpfs rw,relatime,size=1024k\n" },
+		{ { "noatime", "nodiratime", "size=1m" }, "tmpfs rw,noatime,nodiratime,size=1024k\n" },
+		{ { "strictatime", "size=1m" }, "tmpfs rw,size=1024k\n" },
+		{ { "rro", "size=1m" }, "tmpfs ro,relatime,size=1024k\n" },
+		{ { "sync", "size=1m", "rslave", "defaults" }, "tmpfs rw,sync,relatime,size=1024k\n" },
+	};
+	size_t i, k;
+
+	for (i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct box *b = box_new(show, NULL);
+		char *options[9] = { NULL };
+
+		for (k = 0; k < 8 && cases[i].options[k]; k++)
+			options[k] = (char *)cases[i].options[k];
+		add_mount(b, "/m", "tmpfs", "tmpfs", options);
+		expect(b, cases[i].want);
+	}
+}
+END_TEST
+
+START_TEST(bad_options)
+{
+	struct box *b = box_new("true", NULL);
+
+	add_mount(b, "/m", "tmpfs", "tmpfs", LIST("colour=red"));
+	expect_refused(b, -EINVAL, "mount /m (tmpfs): option \"colour=red\"");
+	b = box_new("true", NULL);
+	add_mount(b, "/m", "tmpfs", "tmpfs", LIST("size=lots"));
+	expect_refused(b, -EINVAL, "size=lots");
+	b = box_new("true", NULL);
+	add_mount(b, "/m", "none", "/run", LIST("bind", "size=1m"));
+	expect_refused(b, -EINVAL, "option \"size=1m\" is not for a bind mount");
+	b = box_new("true", NULL);
+	add_mount(b, "/m", "none", "run", LIST("bind"));
+	expect_refused(b, -EINVAL, "\"run\" is not an absolute path");
+	b = box_new("true", NULL);
+	add_mount(b, "/m", "nosuchfs", "x", LIST("ro"));
+	expect_refused(b, -ENODEV, "no file system \"nosuchfs\"");
+	b = box_new("true", NULL);
+	add_mount(b, "/m", "none", "/no/such/source", LIST("bind"));
+	expect_refused(b, -ENOENT, "source /no/such/source");
+}
+END_TEST
+
+START_TEST(bind)
+{
+	struct box *b = box_new("cat /m/file; cat /etc/one; echo x > /m/new && echo written; (echo y > /etc/one) 2>/dev/null || echo ro",
+				NULL);
+	struct stat st;
+
+	make_folder("/run/data", 0755);
+	make_file("/run/data/file", "from the guest\n");
+	add_mount(b, "/m", "none", "/run/data", LIST("rbind", "rprivate"));
+	/* Onto a file that isn't there, in a folder that isn't there. */
+	add_mount(b, "/etc/one", "bind", "/run/data/file", LIST("ro"));
+	expect(b, "from the guest\nfrom the guest\nwritten\nro\n");
+	ck_assert_int_eq(stat("/run/data/new", &st), 0);
+}
+END_TEST
+
+START_TEST(recursive_read_only)
+{
+	static const struct { char *option; const char *want; } cases[] = {
+		{ "ro", "below\n" }, { "rro", "" },
+	};
+	size_t i;
+
+	make_folder("/run/data", 0755);
+	make_folder("/run/data/below", 0755);
+	ck_assert_int_eq(mount("tmpfs", "/run/data/below", "tmpfs", 0, NULL), 0);
+	for (i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct box *b = box_new("cd /m; touch x 2>/dev/null && echo top; touch below/x 2>/dev/null && echo below; true", NULL);
+
+		add_mount(b, "/m", "bind", "/run/data", LIST("rbind", cases[i].option));
+		expect(b, cases[i].want);
+	}
+}
+END_TEST
+
+START_TEST(remount)
+{
+	struct box *b = box_new(show, NULL);
+
+	add_mount(b, "/m", "tmpfs", "tmpfs", LIST("size=1m", "nosuid"));
+	add_mount(b, "/m", "none", "", LIST("bind", "remount", "ro"));
+	expect(b, "tmpfs ro,nosuid,relatime,size=1024k\n");
+	b = box_new("true", NULL);
+	add_mount(b, "/nowhere", "none", "", LIST("remount", "ro"));
+	expect_refused(b, -ENOENT, "nothing to remount");
+}
+END_TEST
+
+START_TEST(copy_up)
+{
+	struct box *b = box_new("cd /m; find . | sort; cat file sub/deep; stat -c %a file; echo x > new; cat new",
+				NULL);
+
+	box_file(b, "/m/file", "file\n", 0640);
+	box_file(b, "/m/sub/deep", "deep\n", 0644);
+	add_mount(b, "/m", "tmpfs", "tmpfs", LIST("tmpcopyup", "size=1m"));
+	expect(b, ".\n./file\n./sub\n./sub/deep\nfile\ndeep\n640\nx\n");
+	b = box_new("true", NULL);
+	box_file(b, "/m/file", "more than a page, a kilobyte or two of it"
+				 "................................................................", 0644);
+	add_mount(b, "/m", "tmpfs", "tmpfs", LIST("tmpcopyup", "nr_inodes=1"));
+	expect_refused(b, -ENOSPC, "what was there can't be copied");
+}
+END_TEST
+
+START_TEST(read_only_root)
+{
+	struct oci_options o = { .read_only = true, .tmpfs = LIST("/tmp:size=1m,mode=1777", "/deep/er:exec"),
+				 .image.volumes = LIST("/data") };
+	struct box *b = box_new("for d in / /tmp /deep /deep/er /data /dev/shm; do touch $d/x 2>/dev/null && echo $d; done; cat /data/was",
+				&o);
+
+	box_file(b, "/data/was", "was there\n", 0644);
+	expect(b, "/tmp\n/deep/er\n/data\n/dev/shm\nwas there\n");
+}
+END_TEST
+
+START_TEST(writable_layer_is_limited)
+{
+	struct box *b = box_new("dd if=/dev/zero of=/big bs=64k count=64 2>&1 | grep -o 'No space left on device'", NULL);
+
+	b->rootfs.writable_bytes = 3u << 20;
+	expect(b, "No space left on device\n");
+}
+END_TEST
+
+START_TEST(masked_and_readonly_paths)
+{
+	struct oci_options off = { .security_opt = LIST("systempaths=unconfined") };
+
+	expect_output("cat /proc/keys /proc/interrupts | wc -c; ls /sys/firmware | wc -l; (echo x > /proc/sys/kernel/domainname) 2>/dev/null || echo ro",
+		      NULL, "0\n0\nro\n");
+	expect_output("test $(cat /proc/interrupts | wc -c) != 0 && echo open; echo x > /proc/sys/kernel/domainname && echo rw", &off,
+		      "open\nrw\n");
+}
+END_TEST
+
+START_TEST(masks_of_the_image)
+{
+	struct box *b = box_new("cat /secret/file /folder/x 2>/dev/null | wc -c; ls /folder | wc -l; echo x > /folder/y", NULL);
+	Microvm__Linux *l = b->spec->linux;
+
+	box_file(b, "/secret/file", "secret", 0644);
+	box_file(b, "/folder/x", "secret", 0644);
+	pb_append(l->n_masked_paths, l->masked_paths, xstrdup("/secret/file"));
+	pb_append(l->n_masked_paths, l->masked_paths, xstrdup("/folder"));
+	pb_append(l->n_masked_paths, l->masked_paths, xstrdup("/not/there"));
+	ck_assert_int_eq(box_run(b), 1);
+	ck_assert_msg(strstr(b->output, "0\n0\n") == b->output && strstr(b->output, "Read-only"), "%s", b->output);
+	box_free(b);
+}
+END_TEST
+
+START_TEST(devices)
+{
+	struct box *b = box_new("cd /dev; stat -c '%n %F %t:%T %a %u:%g' null full tty fuse pipe sub/zero; readlink fd; readlink ptmx; readlink stdin; echo x >null; "
+				"head -c 3 zero | wc -c; (cat fuse; mknod /x b 7 0; cat /x) 2>&1 | sed 's/.*: //'", NULL);
+	Microvm__Device fuse = MICROVM__DEVICE__INIT, pipe_dev = MICROVM__DEVICE__INIT, zero = MICROVM__DEVICE__INIT;
+	Microvm__UInt64Value mode = MICROVM__UINT64_VALUE__INIT, owner = MICROVM__UINT64_VALUE__INIT;
+	Microvm__Device *list[] = { &fuse, &pipe_dev, &zero };
+	Microvm__Linux *l = b->spec->linux;
+
+	fuse.path = "/dev/fuse";
+	fuse.type = "c";
+	fuse.major = 10;
+	fuse.minor = 229;
+	mode.value = 0640;
+	owner.value = 33;
+	fuse.file_mode = &mode;
+	fuse.uid = fuse.gid = &owner;
+	pipe_dev.path = "/dev/pipe";
+	pipe_dev.type = "p";
+	zero.path = "/dev/sub/zero";
+	zero.type = "u";
+	zero.major = 1;
+	zero.minor = 5;
+	l->devices = list;
+	l->n_devices = 3;
+	ck_assert_msg(box_run(b) == 0, "%s", b->e.msg);
+	l->devices = NULL;
+	l->n_devices = 0;
+	/* A node may be there, and still not be used: that's the cgroup's doing. */
+	ck_assert_str_eq(b->output,
+			 "null character special file 1:3 666 0:0\nfull character special file 1:7 666 0:0\n"
+			 "tty character special file 5:0 666 0:0\nfuse character special file a:e5 640 33:33\n"
+			 "pipe fifo 0:0 666 0:0\nsub/zero character special file 1:5 666 0:0\n"
+			 "/proc/self/fd\npts/ptmx\n/proc/self/fd/0\n3\nOperation not permitted\nOperation not permitted\n");
+	box_free(b);
+}
+END_TEST
+
+/* ---- paths that a hostile image has ---- */
+
+static int open_jail(void)
+{
+	int fd;
+
+	make_folder("/run/jail", 0755);
+	make_folder("/run/jail/dir", 0755);
+	make_folder("/run/outside", 0755);
+	fd = open("/run/jail", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	ck_assert_int_ge(fd, 0);
+	return fd;
+}
+
+static bool same_file(int fd, const char *path)
+{
+	struct stat a, b;
+
+	return !fstat(fd, &a) && !lstat(path, &b) && a.st_ino == b.st_ino && a.st_dev == b.st_dev;
+}
+
+START_TEST(paths_stay_inside)
+{
+	static const struct { const char *link, *target, *path, *made; } cases[] = {
+		{ NULL, NULL, "/a/b/c", "/run/jail/a/b/c" },
+		{ NULL, NULL, "../../x/../y", "/run/jail/y" },
+		{ "abs", "/run/outside", "/abs", "/run/jail/run/outside" },
+		{ "up", "../../../../run/outside", "/up/z", "/run/jail/run/outside/z" },
+		{ "rel", "dir", "/rel/new", "/run/jail/dir/new" },
+		{ "dangling", "not/yet", "/dangling/deeper", "/run/jail/not/yet/deeper" },
+		{ "dir/link", "../made", "/dir/link", "/run/jail/made" },
+	};
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(cases); i++) {
+		_cleanup_close_ int jail = open_jail(), fd = -1;
+
+		if (cases[i].link)
+			ck_assert_int_eq(symlinkat(cases[i].target, jail, cases[i].link), 0);
+		fd = rootfs_make(jail, cases[i].path, true);
+		ck_assert_msg(fd >= 0 && same_file(fd, cases[i].made), "%s: %d", cases[i].path, fd);
+		ck_assert_int_ne(access("/run/outside/z", F_OK), 0);
+		ck_assert_int_eq(remove_tree(AT_FDCWD, "/run/jail"), 0);
+	}
+}
+END_TEST
+
+START_TEST(path_loops_end)
+{
+	_cleanup_close_ int jail = open_jail();
+	char longest[5000];
+
+	ck_assert_int_eq(symlinkat("loop", jail, "loop"), 0);
+	ck_assert_int_eq(symlinkat("b/x", jail, "a"), 0);
+	ck_assert_int_eq(symlinkat("a/x", jail, "b"), 0);
+	ck_assert_int_eq(symlinkat("grow/xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx", jail, "grow"), 0);
+	ck_assert_int_eq(rootfs_make(jail, "/loop/x", true), -ELOOP);
+	ck_assert_int_eq(rootfs_make(jail, "/a", true), -ELOOP);
+	ck_assert_int_eq(rootfs_make(jail, "/grow", false), -ELOOP);
+	memset(longest, 'x', sizeof(longest));
+	longest[sizeof(longest) - 1] = '\0';
+	ck_assert_int_eq(rootfs_make(jail, longest, true), -ENAMETOOLONG);
+	longest[300] = '\0';
+	ck_assert_int_eq(rootfs_make(jail, longest, true), -ENAMETOOLONG);
+}
+END_TEST
+
+START_TEST(files_replace_links)
+{
+	_cleanup_close_ int jail = open_jail();
+	_cleanup_free_ char *text = NULL;
+
+	make_file("/run/outside/hosts", "outside\n");
+	ck_assert_int_eq(symlinkat("../outside/hosts", jail, "hosts"), 0);
+	ck_assert_int_eq(rootfs_write(jail, "/hosts", "new\n", 4, 0600), 0);
+	ck_assert_int_eq(rootfs_write(jail, "/hosts", "newer\n", 6, 0644), 0);
+	ck_assert_int_eq(read_file(jail, "hosts", 100, &text, NULL), 0);
+	ck_assert_str_eq(text, "newer\n");
+	free(take_ptr(text));
+	ck_assert_int_eq(read_file(AT_FDCWD, "/run/outside/hosts", 100, &text, NULL), 0);
+	ck_assert_str_eq(text, "outside\n");
+	ck_assert_int_eq(rootfs_write(jail, "/dir", "x", 1, 0644), -EISDIR);
+	ck_assert_int_eq(rootfs_write(jail, "/dir/..", "x", 1, 0644), -EINVAL);
+}
+END_TEST
+
+/* The mounts of a container land in it, whatever its image says about where /dev and /proc are. */
+START_TEST(links_in_the_image)
+{
+	struct box *b = box_new("readlink /dev; readlink /m; ls -d /run/outside/null /elsewhere/x; echo ok", NULL);
+
+	make_folder("/run/outside", 0755);
+	make_folder("/run/lower", 0755);
+	ck_assert_int_eq(symlink("/run/outside", "/run/lower/dev"), 0);
+	ck_assert_int_eq(symlink("../../../../../elsewhere", "/run/lower/m"), 0);
+	b->rootfs.source = "/run/lower";
+	b->rootfs.fstype = "bind";	/* stands for an image's file system */
+	add_mount(b, "/m/x", "tmpfs", "tmpfs", LIST("size=1m"));
+	expect(b, "/run/outside\n../../../../../elsewhere\n/elsewhere/x\n/run/outside/null\nok\n");
+	ck_assert_int_ne(access("/run/outside/null", F_OK), 0);
+	ck_assert_int_ne(access("/elsewhere", F_OK), 0);
+}
+END_TEST
+
+/* ---- user namespaces ---- */
+
+static void add_userns(struct box *b, uint32_t first)
+{
+	Microvm__Namespace *ns = pb_new(Microvm__Namespace, microvm__namespace);
+	Microvm__IDMapping *u = pb_new(Microvm__IDMapping, microvm__idmapping);
+	Microvm__IDMapping *g = pb_new(Microvm__IDMapping, microvm__idmapping);
+	Microvm__Linux *l = b->spec->linux;
+
+	ns->type = xstrdup("user");
+	pb_append(l->n_namespaces, l->namespaces, ns);
+	u->host_id = g->host_id = first;
+	u->size = g->size = 65536;
+	pb_append(l->n_uid_mappings, l->uid_mappings, u);
+	pb_append(l->n_gid_mappings, l->gid_mappings, g);
+}
+
+START_TEST(user_namespace)
+{
+	struct box *b = box_new("id -u; cat /proc/self/uid_map | tr -s ' '; stat -c %u /bin/sh; touch /new; stat -c %u:%g /new; "
+				"echo x > /dev/null; ls -l /dev/null | cut -c1; hostname x 2>&1 | sed 's/.*: //'", NULL);
+	pid_t pid;
+
+	add_userns(b, 100000);
+	ck_assert_msg(box_create(b) == 0 && box_start(b) == 0, "%s", b->e.msg);
+	ck_assert_int_eq(box_finish(b, b->pid), 0);
+	ck_assert_str_eq(b->output, "0\n 0 100000 65536\n0\n0:0\nc\nOperation not permitted\n");
+	box_free(b);
+	b = box_new("sleep 1000", NULL);
+	add_userns(b, 200000);
+	ck_assert_msg(box_create(b) == 0 && box_start(b) == 0, "%s", b->e.msg);
+	ck_assert_msg(box_exec(b, LIST("sh", "-c", "id -u; tr -s ' ' < /proc/self/uid_map"), NULL, &pid) == 0, "%s", b->e.msg);
+	ck_assert_int_eq(box_finish(b, pid), 0);
+	ck_assert_str_eq(b->output, "0\n 0 200000 65536\n");
+	box_free(b);
+}
+END_TEST
+
+START_TEST(mapping_without_root)
+{
+	struct box *b = box_new("true", NULL);
+
+	add_userns(b, 100000);
+	b->spec->linux->uid_mappings[0]->container_id = 1;
+	expect_refused(b, -EINVAL, "do the mappings have 0?");
+}
+END_TEST
+
+START_TEST(idmapped_bind)
+{
+	struct box *b = box_new("stat -c %u:%g /m/file; touch /m/new; stat -c %u /m/new", NULL);
+	Microvm__IDMapping *u = pb_new(Microvm__IDMapping, microvm__idmapping);
+	Microvm__IDMapping *g = pb_new(Microvm__IDMapping, microvm__idmapping);
+	Microvm__Mount *m;
+	struct stat st;
+
+	make_folder("/run/data", 0777);
+	make_file("/run/data/file", "x");
+	ck_assert_int_eq(chown("/run/data/file", 1000, 1000), 0);
+	ck_assert_int_eq(chown("/run/data", 1000, 1000), 0);
+	add_mount(b, "/m", "bind", "/run/data", LIST("bind"));
+	m = b->spec->mounts[b->spec->n_mounts - 1];
+	u->container_id = g->container_id = 1000;
+	u->size = g->size = 1;
+	pb_append(m->n_uid_mappings, m->uid_mappings, u);
+	pb_append(m->n_gid_mappings, m->gid_mappings, g);
+	expect(b, "0:0\n0\n");
+	ck_assert_int_eq(stat("/run/data/new", &st), 0);
+	ck_assert_uint_eq(st.st_uid, 1000);
+}
+END_TEST
+
+/* ---- other namespaces' contents ---- */
+
+START_TEST(sysctl)
+{
+	struct oci_options o = { .sysctl = LIST("kernel.msgmax=4096", "kernel.shm_rmid_forced=1", "fs.mqueue.msg_max=12") };
+	struct oci_options bad = { .sysctl = LIST("kernel.panic=1") };
+	struct oci_options dots = { .sysctl = LIST("net/../kernel/panic=1") };
+
+	expect_output("cat /proc/sys/kernel/msgmax /proc/sys/kernel/shm_rmid_forced /proc/sys/fs/mqueue/msg_max", &o, "4096\n1\n12\n");
+	expect_refused(box_new("true", &bad), -ENOTSUP, "kernel.panic does not belong to a namespace of this container");
+	expect_refused(box_new("true", &dots), -ENOTSUP, "net/../kernel/panic");
+}
+END_TEST
+
+START_TEST(time_namespace)
+{
+	struct box *b = box_new("cut -d. -f1 /proc/uptime", NULL);
+	Microvm__Namespace *ns = pb_new(Microvm__Namespace, microvm__namespace);
+	Microvm__TimeOffset *t = pb_new(Microvm__TimeOffset, microvm__time_offset);
+	Microvm__Linux *l = b->spec->linux;
+
+	ns->type = xstrdup("time");
+	pb_append(l->n_namespaces, l->namespaces, ns);
+	t->clock = xstrdup("boottime");
+	t->secs = 1000000000;
+	pb_append(l->n_time_offsets, l->time_offsets, t);
+	ck_assert_msg(box_run(b) == 0, "%s", b->e.msg);
+	ck_assert_int_gt(atol(b->output), 999999999);
+	box_free(b);
+}
+END_TEST
+
+START_TEST(joined_namespaces)
+{
+	struct box *b = box_new("readlink /proc/self/ns/ipc; cat /proc/sys/kernel/msgmax", NULL);
+	Microvm__Linux *l = b->spec->linux;
+	char want[64];
+	struct stat st;
+	size_t i;
+
+	/* This process has an IPC namespace of its own: the container gets that one. */
+	ck_assert_int_eq(stat("/proc/self/ns/ipc", &st), 0);
+	snprintf(want, sizeof(want), "ipc:[%lu]\n8192\n", (unsigned long)st.st_ino);
+	for (i = 0; i < l->n_namespaces; i++)
+		if (str_eq(l->namespaces[i]->type, "ipc"))
+			pb_set(&l->namespaces[i]->path, xasprintf("/proc/%d/ns/ipc", getpid()));
+	expect(b, want);
+	b = box_new("true", NULL);
+	pb_set(&b->spec->linux->namespaces[0]->path, xstrdup("/no/such/ns"));
+	expect_refused(b, -ENOENT, "namespace /no/such/ns");
+}
+END_TEST
+
+START_TEST(propagation)
+{
+	static const struct { char *kind; const char *want; } cases[] = {
+		{ "private", "" }, { "shared", "shared" }, { "unbindable", "unbindable" },
+	};
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct box *b = box_new("grep ' / / ' /proc/self/mountinfo | cut -d' ' -f7 | sed 's/:.*//; s/^-$//'", NULL);
+
+		pb_set(&b->spec->linux->rootfs_propagation, xstrdup(cases[i].kind));
+		ck_assert_msg(box_run(b) == 0, "%s", b->e.msg);
+		ck_assert_msg(!strncmp(b->output, cases[i].want, strlen(cases[i].want)), "%s: %s", cases[i].kind, b->output);
+		box_free(b);
+	}
+}
+END_TEST
+
+Suite *test_suite(void)
+{
+	Suite *s = suite_create("container_mounts");
+	TCase *t = tcase_create("mounts"), *paths = tcase_create("paths"), *ns = tcase_create("namespaces");
+
+	tcase_add_checked_fixture(t, fixture_begin, NULL);
+	tcase_add_test(t, options_of_tmpfs);
+	tcase_add_test(t, bad_options);
+	tcase_add_test(t, bind);
+	tcase_add_test(t, recursive_read_only);
+	tcase_add_test(t, remount);
+	tcase_add_test(t, copy_up);
+	tcase_add_test(t, read_only_root);
+	tcase_add_test(t, writable_layer_is_limited);
+	tcase_add_test(t, masked_and_readonly_paths);
+	tcase_add_test(t, masks_of_the_image);
+	tcase_add_test(t, devices);
+	suite_add_tcase(s, t);
+	tcase_add_checked_fixture(paths, fixture_begin, NULL);
+	tcase_add_test(paths, paths_stay_inside);
+	tcase_add_test(paths, path_loops_end);
+	tcase_add_test(paths, files_replace_links);
+	tcase_add_test(paths, links_in_the_image);
+	suite_add_tcase(s, paths);
+	tcase_add_checked_fixture(ns, fixture_begin, NULL);
+	tcase_add_test(ns, user_namespace);
+	tcase_add_test(ns, mapping_without_root);
+	tcase_add_test(ns, idmapped_bind);
+	tcase_add_test(ns, sysctl);
+	tcase_add_test(ns, time_namespace);
+	tcase_add_test(ns, joined_namespaces);
+	tcase_add_test(ns, propagation);
+	suite_add_tcase(s, ns);
+	return s;
+}
