@@ -9,7 +9,7 @@
 int vm_create(struct vm *vm, const struct vmspec *spec, struct err *e)
 {
 	const struct boot_files files = { .kernel_fd = spec->kernel_fd, .initramfs_fd = spec->initramfs_fd };
-	/* A guest's I/O APIC has one pin at least. */
+	/* One at least: Linux calls an MP table without interrupts broken, and makes up its own. */
 	const unsigned int gsis = GUEST_GSI_FIRST + max_t(unsigned int, spec->devices_n, 1);
 	struct boot_entry entry;
 
@@ -23,7 +23,7 @@ int vm_create(struct vm *vm, const struct vmspec *spec, struct err *e)
 	irq_kvm_ops(&vm->irq, &vm->kvm.vm_fd);
 	if (guest_mem_new(&vm->mem, spec->mem_bytes, e))
 		return -e->code;
-	if (boot_load(vm->mem, &files, spec->vcpus, spec->devices_n, &entry, e))
+	if (boot_load(vm->mem, &files, spec->vcpus, gsis - GUEST_GSI_FIRST, &entry, e))
 		return -e->code;
 	if (kvm_set_memory(&vm->kvm, vm->mem, e))
 		return -e->code;

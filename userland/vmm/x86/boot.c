@@ -168,7 +168,7 @@ static unsigned int fill_memmap(const struct guest_mem *mem, struct hvm_memmap *
 	return used;
 }
 
-int boot_load(const struct guest_mem *mem, const struct boot_files *files, unsigned int vcpus, unsigned int devices_n,
+int boot_load(const struct guest_mem *mem, const struct boot_files *files, unsigned int vcpus, unsigned int lines_n,
 	      struct boot_entry *out, struct err *e)
 {
 	struct boot_layout at = { .initramfs_bytes = 0 };
@@ -193,7 +193,7 @@ int boot_load(const struct guest_mem *mem, const struct boot_files *files, unsig
 										.len_bytes = at.initramfs_bytes };
 	}
 	info->memmap_n = fill_memmap(mem, (struct hvm_memmap *)(low + MEMMAP_GPA));
-	mptable_fill((uint8_t *)low + MPTABLE_GPA, vcpus, GUEST_GSI_FIRST, GUEST_GSI_FIRST + devices_n);
+	mptable_fill((uint8_t *)low + MPTABLE_GPA, vcpus, GUEST_GSI_FIRST, GUEST_GSI_FIRST + lines_n);
 	*out = (struct boot_entry){ .rip = at.kernel.entry_gpa, .rbx = START_INFO_GPA };
 	return 0;
 }

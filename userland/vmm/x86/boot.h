@@ -19,8 +19,8 @@ struct boot_files {
 	int kernel_fd, initramfs_fd;	/* initramfs_fd -1: none */
 };
 
-/* Loads kernel and initramfs and writes the MP table, for devices_n devices from GUEST_GSI_FIRST on. */
-int boot_load(const struct guest_mem *mem, const struct boot_files *files, unsigned int vcpus, unsigned int devices_n,
+/* Loads kernel and initramfs and writes the MP table, with lines_n interrupt lines from GUEST_GSI_FIRST on. */
+int boot_load(const struct guest_mem *mem, const struct boot_files *files, unsigned int vcpus, unsigned int lines_n,
 	      struct boot_entry *out, struct err *e);
 /* The command line, once it is final: at most VMSPEC_CMDLINE_MAX bytes with its NUL. */
 void boot_set_cmdline(const struct guest_mem *mem, const char *cmdline);
