@@ -123,8 +123,9 @@ int process_adjust(pid_t pid, const Microvm__Process *p, struct err *e)
 
 	for (i = 0; !r && i < p->n_rlimits; i++)
 		r = set_rlimit(pid, p->rlimits[i], e);
-	if (!r && p->oom_score_adj)
-		r = set_oom_score_adj(pid, p->oom_score_adj->value, e);
+	/* The agent's own score, which spares it, is nobody else's. */
+	if (!r)
+		r = set_oom_score_adj(pid, p->oom_score_adj ? p->oom_score_adj->value : 0, e);
 	if (!r && p->scheduler)
 		r = set_scheduler(pid, p->scheduler, e);
 	if (!r && p->io_priority)
