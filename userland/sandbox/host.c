@@ -115,11 +115,12 @@ void undo_image(struct sandbox *s)
 /* The caller's side: the supervisor says "+ID" when the container runs, or why it doesn't. Never returns. */
 static _Noreturn void wait_for_supervisor(int fd)
 {
-	char text[ERR_MSG_MAX + 2];
+	char text[ERR_MSG_MAX + 6];
 	size_t used = 0;
 	ssize_t n;
 
-	while (used < sizeof(text) - 1) {
+	/* A line, or the supervisor's end. */
+	while (used < sizeof(text) - 1 && !memchr(text, '\n', used)) {
 		n = read(fd, text + used, sizeof(text) - 1 - used);
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -128,6 +129,7 @@ static _Noreturn void wait_for_supervisor(int fd)
 		used += n;
 	}
 	text[used] = '\0';
+	text[strcspn(text, "\n")] = '\0';
 	if (text[0] == '+') {
 		printf("%s\n", text + 1);
 		exit(fflush(stdout) ? SANDBOX_EXIT_ERROR : 0);
@@ -182,14 +184,16 @@ int stage_background(struct sandbox *s, struct err *e)
 void background_ready(struct sandbox *s)
 {
 	_cleanup_close_ int null = -1;
-	char text[STATE_ID_LEN + 2];
+	char text[STATE_ID_LEN + 3];
 
 	if (s->ready_fd < 0)
 		return;
-	snprintf(text, sizeof(text), "+%s", s->record.id);
+	snprintf(text, sizeof(text), "+%s\n", s->record.id);
 	/* Whoever has gone in between does not want to know. */
 	if (write(s->ready_fd, text, strlen(text)) < 0)
 		s->gave_up = true;
+	if (loop_op_busy(&s->ready_op))
+		loop_cancel(s->loop, &s->ready_op);
 	cleanup_closep(&s->ready_fd);
 	null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	if (null >= 0)
@@ -200,11 +204,11 @@ void background_ready(struct sandbox *s)
 
 void background_failed(struct sandbox *s, int status, struct err *e)
 {
-	char text[ERR_MSG_MAX + 5];
+	char text[ERR_MSG_MAX + 6];
 
 	if (s->ready_fd < 0)
 		return;
-	snprintf(text, sizeof(text), "-%03d%s", status & 255, e->msg);
+	snprintf(text, sizeof(text), "-%03d%s\n", status & 255, e->msg);
 	if (write(s->ready_fd, text, strlen(text)) < 0)
 		s->gave_up = true;
 	cleanup_closep(&s->ready_fd);

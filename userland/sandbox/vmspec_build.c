@@ -10,6 +10,7 @@
 #define MEM_ALIGN (2ull << 20)
 #define GUEST_CID 3u /* each sandbox has a vsock of its own, so all guests have the first free number */
 #define STOP_GRACE_MS 2000u
+#define VMM_WORDS_LEN 512u	/* of the command line: where each device is, and what the VMM has to say of the clock */
 
 uint32_t vmspec_build_vcpus(uint64_t nano_cpus)
 {
@@ -45,11 +46,10 @@ static int build_cmdline(const struct run_options *o, const struct vm_facts *f, 
 	const char *own = f->cmdline ? f->cmdline : VMSPEC_BUILD_CMDLINE;
 	/* The last word on a thing counts, so the caller's are behind ours. */
 	int n = snprintf(spec->cmdline, sizeof(spec->cmdline), "%s%s%s%s", own,
-			 o->debug_console ? " console=hvc0 ignore_loglevel" : "", o->kernel_args ? " " : "",
+			 o->debug_console ? " ignore_loglevel" : "", o->kernel_args ? " " : "",
 			 o->kernel_args ? o->kernel_args : "");
 
-	/* The VMM needs room for where each device is. */
-	if (n < 0 || (size_t)n + 64 * VMSPEC_DEVICES_MAX / 4 > sizeof(spec->cmdline))
+	if (n < 0 || (size_t)n + VMM_WORDS_LEN > sizeof(spec->cmdline))
 		return err_set(e, E2BIG,
 			       "the kernel's command line is too long; --kernel-args takes about 1,000 bytes");
 	return 0;
@@ -73,10 +73,6 @@ static void add_devices(const struct run_options *o, const struct vm_facts *f, s
 		dev->vsock.ports_n = 1;
 		dev->vsock.ports[0].port = GUEST_CONTROL_PORT;
 		dev->vsock.ports[0].fd = f->control_fd;
-	}
-	if (o->debug_console) {
-		dev = vmspec_add(spec, VMSPEC_CONSOLE);
-		dev->console.out_fd = f->log_fd;
 	}
 }
 

@@ -20,7 +20,10 @@ struct vm_facts {
 	const char *cmdline; /* of the guest kernel; NULL: VMSPEC_BUILD_CMDLINE */
 };
 
-/* For guests whose kernel has no list of its own installed beside it. */
+/*
+ * What the guest's kernel is told when nothing else is installed beside it: errors and a panic go to the VMM's serial
+ * port, which costs nothing as long as there are none.
+ */
 #define VMSPEC_BUILD_CMDLINE "quiet panic=-1 earlyprintk=serial,ttyS0,115200,keep"
 
 /* The CPUs that a guest gets for so many billionths: rounded up, at least one. */
