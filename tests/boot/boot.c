@@ -22,7 +22,7 @@
 
 #define DISK_BYTES 65536
 
-static char *bin_dir;	/* build/ */
+static char *bin_dir; /* build/ */
 
 bool run_fail(struct run *run, const char *fmt, ...)
 {
@@ -152,22 +152,22 @@ void run_free(struct run *run)
 /* ---- tests that are a row ------------------------------------------------------------------------------------------ */
 
 struct test {
-	const char *name;		/* the payload's, unless payload says otherwise */
+	const char *name; /* the payload's, unless payload says otherwise */
 	const char *payload;
 	enum vm_end end;
 	int status;
-	const char *words, *no_words;	/* of log or report; what must not be there */
+	const char *words, *no_words; /* of log or report; what must not be there */
 	unsigned int vcpus;
 	uint64_t mem_mib;
 	bool disk, readonly, rng, console;
-	void (*run)(struct run *run);	/* instead: everything after run_init */
+	void (*run)(struct run *run); /* instead: everything after run_init */
 };
 
 static bool check_end(struct run *run, const struct test *t)
 {
 	if (run->report.end != (uint32_t)t->end)
-		return run_fail(run, "ended by %s (%s), not %s; log: %.300s", vm_end_name(run->report.end), run->report.msg,
-				vm_end_name(t->end), run->log);
+		return run_fail(run, "ended by %s (%s), not %s; log: %.300s", vm_end_name(run->report.end),
+				run->report.msg, vm_end_name(t->end), run->log);
 	if (run->vmm.status != t->status)
 		return run_fail(run, "exit status %d, not %d", run->vmm.status, t->status);
 	if (t->words && !strstr(run->log, t->words) && !strstr(run->report.msg, t->words))
@@ -266,7 +266,7 @@ static void test_bad_spec(struct run *run)
 {
 	run->spec.vcpus = 33;
 	if (run_start(run) && !run_finish(run)) {
-		run->why[0] = 0;	/* no report: the spec that names its place was refused */
+		run->why[0] = 0; /* no report: the spec that names its place was refused */
 		if (run->vmm.status != 1 || !strstr(run->log, "33 vCPUs is outside 1..32"))
 			run_fail(run, "status %d: %s", run->vmm.status, run->log);
 	}
@@ -289,9 +289,18 @@ static void test_extra_fds(struct run *run)
 		run_fail(run, "%d open files", n);
 }
 
-static void test_denied_vcpu(struct run *run) { test_denied(run, "vcpu0"); }
-static void test_denied_io(struct run *run) { test_denied(run, "io"); }
-static void test_denied_main(struct run *run) { test_denied(run, "microvm-vmm"); }
+static void test_denied_vcpu(struct run *run)
+{
+	test_denied(run, "vcpu0");
+}
+static void test_denied_io(struct run *run)
+{
+	test_denied(run, "io");
+}
+static void test_denied_main(struct run *run)
+{
+	test_denied(run, "microvm-vmm");
+}
 
 #define OK .end = VM_END_SHUTDOWN, .words = "ok\n", .no_words = "FAILED"
 
@@ -339,7 +348,8 @@ static const struct test tests[] = {
 	{ "rewrite-after-kick", OK, .disk = true },
 	{ "register-storm", OK, .disk = true },
 	{ "kick-storm", OK, .disk = true },
-	{ "console-panic", .end = VM_END_PANIC, .status = 5, .words = "Kernel panic - not syncing: on the console", .console = true },
+	{ "console-panic", .end = VM_END_PANIC, .status = 5, .words = "Kernel panic - not syncing: on the console",
+	  .console = true },
 };
 
 static bool picked(const char *name, char **words)

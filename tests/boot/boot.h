@@ -15,13 +15,13 @@
 struct run {
 	struct vmspec spec;
 	struct vmm vmm;
-	int log_fd, report_fd;		/* our ends */
-	int console_fd;			/* -1: no console */
+	int log_fd, report_fd; /* our ends */
+	int console_fd;	       /* -1: no console */
 	char log[65536];
 	size_t log_n;
 	struct vm_report report;
 	bool reported;
-	char why[1024];			/* of a failure; "" if none */
+	char why[1024]; /* of a failure; "" if none */
 };
 
 /* A run of payload `cmdline` with 1 vCPU and 16 MiB, to be changed before run_start. */

@@ -107,9 +107,17 @@ static void check_root(struct run *run)
 void test_jail(struct run *run)
 {
 	static const char *const lines[] = {
-		"Uid:\t65533\t65533\t65533\t65533\n", "Gid:\t65533\t65533\t65533\t65533\n", "Groups:\t \n",
-		"CapInh:\t0000000000000000\n", "CapPrm:\t0000000000000000\n", "CapEff:\t0000000000000000\n",
-		"CapBnd:\t0000000000000000\n", "CapAmb:\t0000000000000000\n", "NoNewPrivs:\t1\n", "Seccomp:\t2\n", NULL,
+		"Uid:\t65533\t65533\t65533\t65533\n",
+		"Gid:\t65533\t65533\t65533\t65533\n",
+		"Groups:\t \n",
+		"CapInh:\t0000000000000000\n",
+		"CapPrm:\t0000000000000000\n",
+		"CapEff:\t0000000000000000\n",
+		"CapBnd:\t0000000000000000\n",
+		"CapAmb:\t0000000000000000\n",
+		"NoNewPrivs:\t1\n",
+		"Seccomp:\t2\n",
+		NULL,
 	};
 	char limits[4096];
 
@@ -131,7 +139,8 @@ static bool inject(struct run *run, pid_t tid)
 	struct user_regs_struct regs;
 	int status;
 
-	if (ptrace(PTRACE_SEIZE, tid, 0, 0) || ptrace(PTRACE_INTERRUPT, tid, 0, 0) || waitpid(tid, &status, __WALL) != tid)
+	if (ptrace(PTRACE_SEIZE, tid, 0, 0) || ptrace(PTRACE_INTERRUPT, tid, 0, 0) ||
+	    waitpid(tid, &status, __WALL) != tid)
 		return run_fail(run, "ptrace: %s", strerror(errno));
 	if (ptrace(PTRACE_GETREGS, tid, 0, &regs))
 		return run_fail(run, "registers: %s", strerror(errno));
@@ -158,7 +167,8 @@ void test_denied(struct run *run, const char *thread)
 	if (!inject(run, tid) || !run_finish(run))
 		return;
 	if (run->report.end != VM_END_SECCOMP || run->vmm.status != 7 || !strstr(run->report.msg, "socket"))
-		run_fail(run, "ended by %s, status %d: %s", vm_end_name(run->report.end), run->vmm.status, run->report.msg);
+		run_fail(run, "ended by %s, status %d: %s", vm_end_name(run->report.end), run->vmm.status,
+			 run->report.msg);
 }
 
 /* A child of ours starts the VMM and is killed. */

@@ -213,7 +213,26 @@ static uint64_t number(const char *name, const char *arg, uint64_t lo, uint64_t 
 	return v;
 }
 
-enum { KERNEL = 256, VMM, INITRAMFS, APPEND, MEM, CPUS, DISK, QUEUES, VSOCK, RNG, CONSOLE, AGENT, STAY, TERM, GRACE, ID, FREE, HELP };
+enum {
+	KERNEL = 256,
+	VMM,
+	INITRAMFS,
+	APPEND,
+	MEM,
+	CPUS,
+	DISK,
+	QUEUES,
+	VSOCK,
+	RNG,
+	CONSOLE,
+	AGENT,
+	STAY,
+	TERM,
+	GRACE,
+	ID,
+	FREE,
+	HELP
+};
 
 static void set_option(struct options *o, int c)
 {
@@ -242,21 +261,32 @@ static void set_option(struct options *o, int c)
 			fail("--disk", "too many");
 		o->disks[o->disks_n++] = optarg;
 		break;
-	default:
-		fputs(help, c == HELP ? stdout : stderr);
-		exit(c == HELP ? 0 : 125);
+	default: fputs(help, c == HELP ? stdout : stderr); exit(c == HELP ? 0 : 125);
 	}
 }
 
 static void parse(int argc, char **argv, struct options *o)
 {
 	static const struct option options[] = {
-		{ "kernel", 1, NULL, KERNEL }, { "vmm", 1, NULL, VMM }, { "initramfs", 1, NULL, INITRAMFS },
-		{ "append", 1, NULL, APPEND }, { "mem", 1, NULL, MEM }, { "cpus", 1, NULL, CPUS }, { "disk", 1, NULL, DISK },
-		{ "blk-queues", 1, NULL, QUEUES }, { "vsock", 1, NULL, VSOCK }, { "rng", 0, NULL, RNG },
-		{ "console", 0, NULL, CONSOLE }, { "agent", 0, NULL, AGENT }, { "agent-stay", 0, NULL, STAY },
-		{ "term-after", 1, NULL, TERM }, { "grace", 1, NULL, GRACE }, { "uid", 1, NULL, ID },
-		{ "no-jail", 0, NULL, FREE }, { "help", 0, NULL, HELP }, { 0 },
+		{ "kernel", 1, NULL, KERNEL },
+		{ "vmm", 1, NULL, VMM },
+		{ "initramfs", 1, NULL, INITRAMFS },
+		{ "append", 1, NULL, APPEND },
+		{ "mem", 1, NULL, MEM },
+		{ "cpus", 1, NULL, CPUS },
+		{ "disk", 1, NULL, DISK },
+		{ "blk-queues", 1, NULL, QUEUES },
+		{ "vsock", 1, NULL, VSOCK },
+		{ "rng", 0, NULL, RNG },
+		{ "console", 0, NULL, CONSOLE },
+		{ "agent", 0, NULL, AGENT },
+		{ "agent-stay", 0, NULL, STAY },
+		{ "term-after", 1, NULL, TERM },
+		{ "grace", 1, NULL, GRACE },
+		{ "uid", 1, NULL, ID },
+		{ "no-jail", 0, NULL, FREE },
+		{ "help", 0, NULL, HELP },
+		{ 0 },
 	};
 	int c;
 
@@ -284,7 +314,9 @@ static char *find_vmm(void)
 
 int main(int argc, char **argv)
 {
-	struct options o = { .append = "", .mem_bytes = 128ull << 20, .cpus = 1, .blk_queues = 1, .grace_ms = 10000, .uid = 65533 };
+	struct options o = {
+		.append = "", .mem_bytes = 128ull << 20, .cpus = 1, .blk_queues = 1, .grace_ms = 10000, .uid = 65533
+	};
 	struct err e = ERR_INIT;
 	struct vmm vmm = VMM_INIT;
 	static struct vmspec spec;

@@ -22,7 +22,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		const struct elf_segment *s = &k.segments[i];
 
 		if (s->file_off > size || s->file_bytes > size - s->file_off || s->file_bytes > s->mem_bytes ||
-		    s->gpa < 0x100000 || s->gpa + s->mem_bytes < s->gpa || s->gpa < k.low_gpa || s->gpa + s->mem_bytes > k.high_gpa)
+		    s->gpa < 0x100000 || s->gpa + s->mem_bytes < s->gpa || s->gpa < k.low_gpa ||
+		    s->gpa + s->mem_bytes > k.high_gpa)
 			abort();
 		entry |= k.entry_gpa >= s->gpa && k.entry_gpa - s->gpa < s->file_bytes;
 	}

@@ -32,10 +32,15 @@ static inline void elf_image_init(struct elf_image *image)
 	image->eh.e_phoff = offsetof(struct elf_image, load);
 	image->eh.e_phentsize = sizeof(Elf64_Phdr);
 	image->eh.e_phnum = 2;
-	image->load = (Elf64_Phdr){ .p_type = PT_LOAD, .p_offset = offsetof(struct elf_image, text), .p_paddr = 0x200000,
-				    .p_filesz = sizeof(image->text), .p_memsz = 0x2000 };
-	image->note = (Elf64_Phdr){ .p_type = PT_NOTE, .p_offset = offsetof(struct elf_image, pvh),
-				    .p_filesz = sizeof(image->pvh), .p_memsz = sizeof(image->pvh) };
+	image->load = (Elf64_Phdr){ .p_type = PT_LOAD,
+				    .p_offset = offsetof(struct elf_image, text),
+				    .p_paddr = 0x200000,
+				    .p_filesz = sizeof(image->text),
+				    .p_memsz = 0x2000 };
+	image->note = (Elf64_Phdr){ .p_type = PT_NOTE,
+				    .p_offset = offsetof(struct elf_image, pvh),
+				    .p_filesz = sizeof(image->pvh),
+				    .p_memsz = sizeof(image->pvh) };
 	image->pvh.head = (Elf64_Nhdr){ .n_namesz = 4, .n_descsz = 4, .n_type = 18 };
 	memcpy(image->pvh.name, "Xen", 4);
 	image->pvh.entry = 0x200010;

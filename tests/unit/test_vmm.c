@@ -98,7 +98,7 @@ START_TEST(memory_loads_files)
 	for (i = 0; i < sizeof(bytes); i++)
 		bytes[i] = (char)(i * 7);
 	ck_assert_int_eq(write_full(fd, bytes, sizeof(bytes)), 0);
-	guest_mem_huge(mem, MIB, 3 * MIB);	/* done or not, what follows holds */
+	guest_mem_huge(mem, MIB, 3 * MIB); /* done or not, what follows holds */
 	ck_assert_int_eq(guest_mem_load(mem, 3 * MIB + 5, fd, 4099, 5000), 0);
 	ck_assert_mem_eq(guest_mem_slice(mem, 3 * MIB + 5, 5000), bytes + 4099, 5000);
 	ck_assert_int_eq(guest_mem_load(mem, 4 * MIB - 100, fd, 0, 101), -EFAULT);
@@ -158,7 +158,7 @@ START_TEST(bus_finds_ranges)
 	bus_read(&bus, 0x1ffc, &v, 4);
 	ck_assert_uint_eq(v, 0x02020202);
 	calls = 0;
-	bus_write(&bus, 0x1ffe, &v, 4);		/* over the end of one, into the other */
+	bus_write(&bus, 0x1ffe, &v, 4); /* over the end of one, into the other */
 	bus_write(&bus, 0x3000, &v, 4);
 	bus_write(&bus, 0x2000, &v, 3);
 	ck_assert_uint_eq(calls, 0);

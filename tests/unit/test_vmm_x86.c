@@ -33,7 +33,7 @@ END_TEST
 /* Each row damages the good image in one way, and the message says which. */
 static const struct {
 	const char *words;
-	size_t at, len;		/* which bytes become value */
+	size_t at, len; /* which bytes become value */
 	uint64_t value;
 } damages[] = {
 #define FIELD(f) offsetof(struct elf_image, f), sizeof(((struct elf_image *)0)->f)
@@ -235,7 +235,8 @@ START_TEST(cpuid_is_each_vcpus_own)
 		ck_assert_uint_eq(table.entries[2].eax, 2);
 		ck_assert_uint_eq(table.entries[2].ebx, 3);
 		ck_assert_uint_eq(table.entries[3].eax, 0);
-		ck_assert_uint_eq((uint64_t)table.entries[4].ecx * table.entries[4].ebx / table.entries[4].eax, 2600000000ull);
+		ck_assert_uint_eq((uint64_t)table.entries[4].ecx * table.entries[4].ebx / table.entries[4].eax,
+				  2600000000ull);
 		ck_assert_uint_eq(table.entries[5].ecx, 2 << 12 | 2);
 	}
 }
@@ -272,7 +273,7 @@ START_TEST(ioapic_keeps_what_is_written)
 	ck_assert_uint_eq(ioapic_get(&bus, 0x14), 0xffffffff & ~(1u << 12 | 1u << 14));
 	ioapic_put(&bus, 0x14, 0x31);
 	ck_assert_uint_eq(ioapic_get(&bus, 0x14), 0x31);
-	ioapic_put(&bus, 0x16, 0x31);		/* a pin that is not there */
+	ioapic_put(&bus, 0x16, 0x31); /* a pin that is not there */
 	ck_assert_uint_eq(ioapic_get(&bus, 0x16), 0);
 	ioapic_put(&bus, 0xff, 0x31);
 	ck_assert_uint_eq(ioapic_get(&bus, 0xff), 0);

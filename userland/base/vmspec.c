@@ -7,8 +7,8 @@
 #include "base/util.h"
 
 static const char *const end_names[] = {
-	[VM_END_SHUTDOWN] = "shutdown", [VM_END_RESET] = "reset", [VM_END_TRIPLE_FAULT] = "triple fault",
-	[VM_END_PANIC] = "kernel panic", [VM_END_STOPPED] = "stopped", [VM_END_KILLED] = "killed",
+	[VM_END_SHUTDOWN] = "shutdown",		 [VM_END_RESET] = "reset",     [VM_END_TRIPLE_FAULT] = "triple fault",
+	[VM_END_PANIC] = "kernel panic",	 [VM_END_STOPPED] = "stopped", [VM_END_KILLED] = "killed",
 	[VM_END_SECCOMP] = "denied system call", [VM_END_ERROR] = "error",
 };
 
@@ -49,8 +49,8 @@ struct vmspec_device *vmspec_add(struct vmspec *spec, enum vmspec_device_type ty
 
 size_t vmspec_fds(struct vmspec *spec, int32_t *fds[VMSPEC_FDS_MAX])
 {
-	int32_t *const own[] = { &spec->kvm_fd, &spec->kernel_fd, &spec->initramfs_fd, &spec->report_fd, &spec->log_fd,
-				 &spec->parent_fd };
+	int32_t *const own[] = { &spec->kvm_fd,	   &spec->kernel_fd, &spec->initramfs_fd,
+				 &spec->report_fd, &spec->log_fd,    &spec->parent_fd };
 	size_t n = 0, i, j;
 
 	for (i = 0; i < ARRAY_SIZE(own); i++)
@@ -58,9 +58,11 @@ size_t vmspec_fds(struct vmspec *spec, int32_t *fds[VMSPEC_FDS_MAX])
 			fds[n++] = own[i];
 	for (i = 0; i < min_t(size_t, spec->devices_n, VMSPEC_DEVICES_MAX); i++) {
 		struct vmspec_device *dev = &spec->devices[i];
-		int32_t *const first = dev->type == VMSPEC_BLK ? &dev->blk.fd : dev->type == VMSPEC_RNG ? &dev->rng.fd :
-				       dev->type == VMSPEC_VSOCK ? &dev->vsock.listen_fd :
-				       dev->type == VMSPEC_CONSOLE ? &dev->console.out_fd : NULL;
+		int32_t *const first = dev->type == VMSPEC_BLK	     ? &dev->blk.fd
+				       : dev->type == VMSPEC_RNG     ? &dev->rng.fd
+				       : dev->type == VMSPEC_VSOCK   ? &dev->vsock.listen_fd
+				       : dev->type == VMSPEC_CONSOLE ? &dev->console.out_fd
+								     : NULL;
 
 		if (first && *first >= 0)
 			fds[n++] = first;
@@ -87,7 +89,8 @@ static int check_vsock(const struct vmspec_device *dev, struct err *e)
 			return err_set(e, EBADF, "vsock: host port %u has no file", dev->vsock.ports[i].port);
 		for (j = 0; j < i; j++)
 			if (dev->vsock.ports[i].port == dev->vsock.ports[j].port)
-				return err_set(e, EINVAL, "vsock: host port %u is given twice", dev->vsock.ports[i].port);
+				return err_set(e, EINVAL, "vsock: host port %u is given twice",
+					       dev->vsock.ports[i].port);
 	}
 	return 0;
 }
@@ -112,8 +115,7 @@ static int check_device(const struct vmspec *spec, const struct vmspec_device *d
 		if (dev->rng.fd < 0)
 			return err_set(e, EBADF, "rng: no file");
 		break;
-	default:
-		break;
+	default: break;
 	}
 	if (dev->flags & ~known)
 		return err_set(e, EINVAL, "device of type %u: unknown flags 0x%x", dev->type, dev->flags & ~known);

@@ -14,30 +14,30 @@
 
 #include "base/err.h"
 
-#define VMSPEC_MAGIC 0x6d76736bu	/* "mvsk" */
+#define VMSPEC_MAGIC 0x6d76736bu /* "mvsk" */
 #define VMSPEC_VERSION 1u
 #define VMSPEC_VCPUS_MAX 32u
-#define VMSPEC_CMDLINE_MAX 2048u	/* with the NUL */
+#define VMSPEC_CMDLINE_MAX 2048u /* with the NUL */
 #define VMSPEC_DEVICES_MAX 32u
 #define VMSPEC_PORTS_MAX 4u
 #define VMSPEC_MEM_MIN (16ull << 20)
 #define VMSPEC_MEM_MAX (1ull << 40)
-#define VMSPEC_SERIAL_MAX 20u		/* virtio-blk's serial number, virtio 1.2, 5.2.6 */
+#define VMSPEC_SERIAL_MAX 20u /* virtio-blk's serial number, virtio 1.2, 5.2.6 */
 
-enum vmspec_device_type {	/* virtio device ids, virtio 1.2, 5 */
-	VMSPEC_NET = 1,
-	VMSPEC_BLK = 2,
-	VMSPEC_CONSOLE = 3,
-	VMSPEC_RNG = 4,
-	VMSPEC_BALLOON = 5,
-	VMSPEC_VSOCK = 19,
-	VMSPEC_FS = 26,
-	VMSPEC_PMEM = 27,
+enum vmspec_device_type { /* virtio device ids, virtio 1.2, 5 */
+			  VMSPEC_NET = 1,
+			  VMSPEC_BLK = 2,
+			  VMSPEC_CONSOLE = 3,
+			  VMSPEC_RNG = 4,
+			  VMSPEC_BALLOON = 5,
+			  VMSPEC_VSOCK = 19,
+			  VMSPEC_FS = 26,
+			  VMSPEC_PMEM = 27,
 };
 
 enum vmspec_blk_flags {
 	VMSPEC_BLK_READONLY = 1 << 0,
-	VMSPEC_BLK_DIRECT = 1 << 1,	/* the fd was opened with O_DIRECT */
+	VMSPEC_BLK_DIRECT = 1 << 1, /* the fd was opened with O_DIRECT */
 };
 
 /* A guest's connect to host port `port` gets this connected stream socket; once, then the port refuses. */
@@ -47,69 +47,69 @@ struct vmspec_port {
 };
 
 struct vmspec_device {
-	uint32_t type;		/* enum vmspec_device_type */
-	uint32_t flags;		/* by type; unknown bits are refused */
+	uint32_t type;	/* enum vmspec_device_type */
+	uint32_t flags; /* by type; unknown bits are refused */
 	union {
 		struct {
-			int32_t fd;		/* a regular file or a block device; the format is always raw */
-			uint32_t queues;	/* 1..vcpus; 0 means 1 */
+			int32_t fd;	 /* a regular file or a block device; the format is always raw */
+			uint32_t queues; /* 1..vcpus; 0 means 1 */
 			char serial[VMSPEC_SERIAL_MAX];
 		} blk;
 		struct {
-			uint64_t guest_cid;	/* 3 or more */
-			int32_t listen_fd;	/* listening Unix stream socket: "CONNECT <port>\n" is answered "OK <port>\n"; -1: none */
+			uint64_t guest_cid; /* 3 or more */
+			int32_t listen_fd; /* listening Unix stream socket: "CONNECT <port>\n" is answered "OK <port>\n"; -1: none */
 			uint32_t ports_n;
 			struct vmspec_port ports[VMSPEC_PORTS_MAX];
 		} vsock;
 		struct {
-			int32_t out_fd;		/* where the guest's console goes; -1: nowhere */
-			int32_t in_fd;		/* what it reads; -1: nothing */
+			int32_t out_fd; /* where the guest's console goes; -1: nowhere */
+			int32_t in_fd;	/* what it reads; -1: nothing */
 		} console;
 		struct {
-			int32_t fd;		/* /dev/urandom */
+			int32_t fd; /* /dev/urandom */
 		} rng;
 		uint8_t reserved[120];
 	};
 };
 
 struct vmspec {
-	uint32_t magic, version, size_bytes;	/* size_bytes: sizeof(struct vmspec) */
+	uint32_t magic, version, size_bytes; /* size_bytes: sizeof(struct vmspec) */
 	uint32_t vcpus;
-	uint64_t mem_bytes;		/* a multiple of 2 MiB */
-	int32_t kvm_fd;			/* /dev/kvm */
-	int32_t kernel_fd;		/* vmlinux, ELF with a PVH note */
-	int32_t initramfs_fd;		/* -1: none */
-	int32_t report_fd;		/* pipe or socket: one struct vm_report is written at the end; -1: none */
-	int32_t log_fd;			/* diagnostics and early console; -1: stderr */
-	int32_t parent_fd;		/* pidfd of the process whose end is the VM's end too; -1: none is watched for */
-	uint32_t uid, gid;		/* to run as; 0: only where the jail is off */
-	uint32_t flags;			/* enum vmspec_flags */
-	uint32_t stop_grace_ms;		/* SIGTERM: this long for the guest to stop by itself */
+	uint64_t mem_bytes;	/* a multiple of 2 MiB */
+	int32_t kvm_fd;		/* /dev/kvm */
+	int32_t kernel_fd;	/* vmlinux, ELF with a PVH note */
+	int32_t initramfs_fd;	/* -1: none */
+	int32_t report_fd;	/* pipe or socket: one struct vm_report is written at the end; -1: none */
+	int32_t log_fd;		/* diagnostics and early console; -1: stderr */
+	int32_t parent_fd;	/* pidfd of the process whose end is the VM's end too; -1: none is watched for */
+	uint32_t uid, gid;	/* to run as; 0: only where the jail is off */
+	uint32_t flags;		/* enum vmspec_flags */
+	uint32_t stop_grace_ms; /* SIGTERM: this long for the guest to stop by itself */
 	uint32_t devices_n;
-	char cmdline[VMSPEC_CMDLINE_MAX];	/* the VMM appends the virtio_mmio.device= words */
+	char cmdline[VMSPEC_CMDLINE_MAX]; /* the VMM appends the virtio_mmio.device= words */
 	struct vmspec_device devices[VMSPEC_DEVICES_MAX];
 };
 
 enum vmspec_flags {
-	VMSPEC_NO_JAIL = 1 << 0,	/* for debuggers and sanitizers; the front ends never set it */
+	VMSPEC_NO_JAIL = 1 << 0, /* for debuggers and sanitizers; the front ends never set it */
 };
 
 enum vm_end {
-	VM_END_SHUTDOWN = 1,	/* the guest asked for power off */
-	VM_END_RESET,		/* the guest asked for a reset */
+	VM_END_SHUTDOWN = 1, /* the guest asked for power off */
+	VM_END_RESET,	     /* the guest asked for a reset */
 	VM_END_TRIPLE_FAULT,
-	VM_END_PANIC,		/* the guest's kernel said so on its console before it reset; msg has the line */
-	VM_END_STOPPED,		/* SIGTERM, and the guest stopped within its grace */
-	VM_END_KILLED,		/* SIGTERM, and it did not */
-	VM_END_SECCOMP,		/* the VMM made a system call it may not; msg names it */
-	VM_END_ERROR,		/* msg says what */
+	VM_END_PANIC,	/* the guest's kernel said so on its console before it reset; msg has the line */
+	VM_END_STOPPED, /* SIGTERM, and the guest stopped within its grace */
+	VM_END_KILLED,	/* SIGTERM, and it did not */
+	VM_END_SECCOMP, /* the VMM made a system call it may not; msg names it */
+	VM_END_ERROR,	/* msg says what */
 };
 
 struct vm_report {
-	uint32_t end;		/* enum vm_end */
+	uint32_t end; /* enum vm_end */
 	uint32_t reserved;
-	uint64_t exits;		/* KVM_RUN returns to userspace, all vCPUs */
-	char msg[512];		/* one line, printable, may be empty */
+	uint64_t exits; /* KVM_RUN returns to userspace, all vCPUs */
+	char msg[512];	/* one line, printable, may be empty */
 };
 
 /* Every fd that a spec can name: where its number stands, so that a parent can renumber them and the VMM close all others. */

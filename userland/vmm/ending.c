@@ -13,8 +13,8 @@ enum { OPEN, WRITING, FINAL };
 #define PANIC_WORDS "Kernel panic - not syncing"
 
 static const int exit_statuses[] = {
-	[VM_END_SHUTDOWN] = 0, [VM_END_STOPPED] = 0, [VM_END_RESET] = 3, [VM_END_TRIPLE_FAULT] = 4,
-	[VM_END_PANIC] = 5, [VM_END_KILLED] = 6, [VM_END_SECCOMP] = 7, [VM_END_ERROR] = 1,
+	[VM_END_SHUTDOWN] = 0, [VM_END_STOPPED] = 0, [VM_END_RESET] = 3,   [VM_END_TRIPLE_FAULT] = 4,
+	[VM_END_PANIC] = 5,    [VM_END_KILLED] = 6,  [VM_END_SECCOMP] = 7, [VM_END_ERROR] = 1,
 };
 
 void ending_init(struct ending *ending, int report_fd)

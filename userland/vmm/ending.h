@@ -11,15 +11,15 @@
 
 #include "base/vmspec.h"
 
-#define ENDING_SIGNAL SIGUSR2	/* sent to the main thread, which waits for it; blocked everywhere */
+#define ENDING_SIGNAL SIGUSR2 /* sent to the main thread, which waits for it; blocked everywhere */
 
 struct ending {
 	pid_t pid, main_tid;
-	int report_fd;			/* -1: none */
-	atomic_uint state;		/* private: 0 open, 1 being written, 2 final */
+	int report_fd;	   /* -1: none */
+	atomic_uint state; /* private: 0 open, 1 being written, 2 final */
 	enum vm_end end;
 	char msg[sizeof(((struct vm_report *)0)->msg)];
-	atomic_uint panic_state;	/* private, likewise */
+	atomic_uint panic_state; /* private, likewise */
 	char panic[256];
 	atomic_bool reported;
 };

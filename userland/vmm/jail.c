@@ -26,7 +26,8 @@ static int empty_root(struct err *e)
 {
 	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL))
 		return err_errno(e, errno, "making mounts private");
-	if (mount("none", ROOT_MOUNT_POINT, "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=4k,nr_inodes=1,mode=0555"))
+	if (mount("none", ROOT_MOUNT_POINT, "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC,
+		  "size=4k,nr_inodes=1,mode=0555"))
 		return err_errno(e, errno, "mounting an empty root");
 	if (chdir(ROOT_MOUNT_POINT))
 		return err_errno(e, errno, "entering the empty root");
@@ -76,7 +77,8 @@ static int drop_rights(const struct jail *jail, struct err *e)
 		;
 	if (errno != EINVAL || cap == 0)
 		return err_errno(e, errno, "dropping capability %d", cap);
-	if (setgroups(0, NULL) || setresgid(jail->gid, jail->gid, jail->gid) || setresuid(jail->uid, jail->uid, jail->uid))
+	if (setgroups(0, NULL) || setresgid(jail->gid, jail->gid, jail->gid) ||
+	    setresuid(jail->uid, jail->uid, jail->uid))
 		return err_errno(e, errno, "changing to uid %u, gid %u", jail->uid, jail->gid);
 	/* The uid took the permitted and effective sets along; the inheritable one it did not. */
 	if (syscall(SYS_capset, &head, none))
@@ -105,7 +107,9 @@ int jail_bind_parent(int parent_fd, struct err *e)
 int jail_enter(const struct jail *jail, struct err *e)
 {
 	if (getpid() != 1)
-		return err_set(e, EPERM, "microvm-vmm is to be started as process 1 of a pid namespace; use microvm run, or VMSPEC_NO_JAIL");
+		return err_set(e, EPERM,
+			       "microvm-vmm is to be started as process 1 of a pid namespace; use microvm run, or "
+			       "VMSPEC_NO_JAIL");
 	if (unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS))
 		return err_errno(e, errno, "own namespaces");
 	if (empty_root(e) || set_limits(jail, e) || drop_rights(jail, e))

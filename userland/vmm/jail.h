@@ -8,14 +8,14 @@
 
 #include "base/err.h"
 
-#define JAIL_FDS 1024u	/* open files at most: one for each vsock stream */
+#define JAIL_FDS 1024u /* open files at most: one for each vsock stream */
 
 struct jail {
 	uid_t uid;
 	gid_t gid;
-	uint64_t file_bytes;	/* no file grows past this */
-	uint64_t memory_bytes;	/* address space at most */
-	int parent_fd;		/* pidfd of the parent; -1: not checked */
+	uint64_t file_bytes;   /* no file grows past this */
+	uint64_t memory_bytes; /* address space at most */
+	int parent_fd;	       /* pidfd of the parent; -1: not checked */
 };
 
 /*

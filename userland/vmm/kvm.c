@@ -41,10 +41,12 @@ static int check_caps(int dev_fd, struct err *e)
 	if (version < 0)
 		return err_errno(e, errno, "the file given as /dev/kvm does not answer as KVM");
 	if (version != KVM_API_VERSION)
-		return err_set(e, EPROTO, "KVM has API version %d, not %d; use a newer host kernel", version, KVM_API_VERSION);
+		return err_set(e, EPROTO, "KVM has API version %d, not %d; use a newer host kernel", version,
+			       KVM_API_VERSION);
 	for (i = 0; i < ARRAY_SIZE(needed); i++)
 		if (ioctl(dev_fd, KVM_CHECK_EXTENSION, needed[i].cap) <= 0)
-			return err_set(e, ENOTSUP, "KVM of this host has no %s; use a newer host kernel", needed[i].name);
+			return err_set(e, ENOTSUP, "KVM of this host has no %s; use a newer host kernel",
+				       needed[i].name);
 	return 0;
 }
 
@@ -109,13 +111,16 @@ int kvm_set_memory(struct kvm *kvm, const struct guest_mem *mem, struct err *e)
 
 	for (i = 0; i < n; i++) {
 		struct kvm_userspace_memory_region slot = {
-			.slot = (uint32_t)i, .guest_phys_addr = regions[i].gpa, .memory_size = regions[i].len_bytes,
+			.slot = (uint32_t)i,
+			.guest_phys_addr = regions[i].gpa,
+			.memory_size = regions[i].len_bytes,
 			.userspace_addr = (uintptr_t)regions[i].hva,
 		};
 
 		if (ioctl(kvm->vm_fd, KVM_SET_USER_MEMORY_REGION, &slot))
 			return err_errno(e, errno, "KVM_SET_USER_MEMORY_REGION of %llu MiB at 0x%llx",
-					 (unsigned long long)(regions[i].len_bytes >> 20), (unsigned long long)regions[i].gpa);
+					 (unsigned long long)(regions[i].len_bytes >> 20),
+					 (unsigned long long)regions[i].gpa);
 	}
 	return 0;
 }

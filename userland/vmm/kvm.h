@@ -11,11 +11,11 @@
 #include "vmm/memory.h"
 
 struct kvm {
-	int dev_fd;		/* /dev/kvm; the caller's */
+	int dev_fd; /* /dev/kvm; the caller's */
 	int vm_fd;
-	uint32_t run_bytes;	/* size of a vCPU's struct kvm_run */
-	bool tsc_deadline;	/* the in-kernel APIC has a deadline timer */
-	uint32_t tsc_khz;	/* 0: not known */
+	uint32_t run_bytes; /* size of a vCPU's struct kvm_run */
+	bool tsc_deadline;  /* the in-kernel APIC has a deadline timer */
+	uint32_t tsc_khz;   /* 0: not known */
 };
 
 /*

@@ -30,7 +30,7 @@
 #define LOOP_ENTRIES 64u
 #define IO_STACK_BYTES (128u << 10)
 #define STOP_VCPUS_MS 2000u
-#define FILE_BYTES_MIN (64ull << 20)	/* of logs and consoles */
+#define FILE_BYTES_MIN (64ull << 20) /* of logs and consoles */
 
 #define EXIT_USAGE 2
 
@@ -46,21 +46,23 @@ struct vmm {
 	bool io_met;
 };
 
-static const char help[] =
-	"usage: microvm-vmm --spec-fd N\n"
-	"\n"
-	"Runs one virtual machine, described by the struct vmspec that is read from file N. It is started by the other\n"
-	"programs of microvm, as process 1 of a pid namespace, and not by people.\n"
-	"\n"
-	"  --spec-fd N   where the vmspec is read from\n"
-	"  --version     print the version\n"
-	"  --help        print this\n"
-	"\n"
-	"SIGTERM asks the guest to stop, and ends it when it takes too long.\n"
-	"\n"
-	"Exit status: 0 the guest powered off, or stopped when it was asked to; 1 an error; 2 wrong usage; 3 the guest\n"
-	"reset; 4 it triple-faulted; 5 its kernel panicked; 6 it did not stop in time and was ended; 7 microvm-vmm made a\n"
-	"system call that it may not.\n";
+static const char help[] = "usage: microvm-vmm --spec-fd N\n"
+			   "\n"
+			   "Runs one virtual machine, described by the struct vmspec that is read from file N. It is "
+			   "started by the other\n"
+			   "programs of microvm, as process 1 of a pid namespace, and not by people.\n"
+			   "\n"
+			   "  --spec-fd N   where the vmspec is read from\n"
+			   "  --version     print the version\n"
+			   "  --help        print this\n"
+			   "\n"
+			   "SIGTERM asks the guest to stop, and ends it when it takes too long.\n"
+			   "\n"
+			   "Exit status: 0 the guest powered off, or stopped when it was asked to; 1 an error; 2 wrong "
+			   "usage; 3 the guest\n"
+			   "reset; 4 it triple-faulted; 5 its kernel panicked; 6 it did not stop in time and was "
+			   "ended; 7 microvm-vmm made a\n"
+			   "system call that it may not.\n";
 
 /* ---- before the guest: what was asked for -------------------------------------------------------------------------- */
 
@@ -117,8 +119,8 @@ static int make_devices(struct vmm *vmm, struct err *e)
 	if (r < 0)
 		return err_errno(e, r, "io_uring (sysctl kernel.io_uring_disabled is to be 0)");
 	memcpy(vmm->cmdline, vmm->spec.cmdline, sizeof(vmm->cmdline));
-	if (virtio_machine_new(&vmm->devices, &vmm->spec, vmm->vm.mem, &vmm->vm.bus, &vmm->vm.irq, vmm->loop, vmm->cmdline,
-			       sizeof(vmm->cmdline), e))
+	if (virtio_machine_new(&vmm->devices, &vmm->spec, vmm->vm.mem, &vmm->vm.bus, &vmm->vm.irq, vmm->loop,
+			       vmm->cmdline, sizeof(vmm->cmdline), e))
 		return -e->code;
 	virtio_machine_on_console_line(vmm->devices, on_console_line, &vmm->vm.ending);
 	boot_set_cmdline(vmm->vm.mem, vmm->cmdline);
@@ -143,8 +145,11 @@ static uint64_t largest_file(const struct vmspec *spec)
 static int enter_jail(struct vmm *vmm, struct err *e)
 {
 	struct vmspec *spec = &vmm->spec;
-	struct jail jail = { .uid = spec->uid, .gid = spec->gid, .file_bytes = largest_file(spec),
-			     .memory_bytes = spec->mem_bytes, .parent_fd = spec->parent_fd };
+	struct jail jail = { .uid = spec->uid,
+			     .gid = spec->gid,
+			     .file_bytes = largest_file(spec),
+			     .memory_bytes = spec->mem_bytes,
+			     .parent_fd = spec->parent_fd };
 
 	/* They have done their part. */
 	close(spec->kvm_fd);
@@ -245,7 +250,8 @@ static int wait_signal(struct vmm *vmm, const sigset_t *signals, uint64_t timeou
 
 	for (;;) {
 		uint64_t now = until ? monotonic_ns() : 0;
-		struct timespec left = { .tv_sec = (time_t)((until - now) / 1000000000u), .tv_nsec = (long)((until - now) % 1000000000u) };
+		struct timespec left = { .tv_sec = (time_t)((until - now) / 1000000000u),
+					 .tv_nsec = (long)((until - now) % 1000000000u) };
 		int sig;
 
 		if (ending_is_set(&vmm->vm.ending))
@@ -321,8 +327,10 @@ static void block_signals(void)
 static int parse_options(int argc, char **argv, int *spec_fd)
 {
 	static const struct option options[] = {
-		{ "spec-fd", required_argument, NULL, 's' }, { "help", no_argument, NULL, 'h' },
-		{ "version", no_argument, NULL, 'v' }, { 0 },
+		{ "spec-fd", required_argument, NULL, 's' },
+		{ "help", no_argument, NULL, 'h' },
+		{ "version", no_argument, NULL, 'v' },
+		{ 0 },
 	};
 	uint64_t fd;
 	int c;
@@ -352,7 +360,7 @@ int main(int argc, char **argv)
 		return EXIT_USAGE;
 	}
 	block_signals();
-	mallopt(M_ARENA_MAX, 1);	/* few allocations, all small: no heap per thread */
+	mallopt(M_ARENA_MAX, 1); /* few allocations, all small: no heap per thread */
 	ending_init(&vmm.vm.ending, -1);
 	if (run(&vmm, spec_fd, &e)) {
 		log_error("%s", e.msg);

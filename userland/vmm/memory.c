@@ -11,11 +11,11 @@
 #include "base/util.h"
 
 #ifndef MFD_NOEXEC_SEAL
-#define MFD_NOEXEC_SEAL 0x0008U	/* Linux 6.3 */
+#define MFD_NOEXEC_SEAL 0x0008U /* Linux 6.3 */
 #endif
 
 #ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE 25	/* Linux 6.1 */
+#define MADV_COLLAPSE 25 /* Linux 6.1 */
 #endif
 
 #define PAGE 4096ull
@@ -23,7 +23,7 @@
 
 struct guest_mem {
 	int fd;
-	void *reserved;		/* what was mapped to find room for an aligned base */
+	void *reserved; /* what was mapped to find room for an aligned base */
 	size_t reserved_bytes;
 	uint64_t bytes;
 	size_t regions_n;
@@ -55,7 +55,8 @@ static int map_aligned(struct guest_mem *mem, struct err *e)
 	mem->reserved_bytes = mem->bytes + HUGE_PAGE;
 	base = mmap(NULL, mem->reserved_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (base == MAP_FAILED)
-		return err_errno(e, errno, "guest memory: address space for %llu MiB", (unsigned long long)(mem->bytes >> 20));
+		return err_errno(e, errno, "guest memory: address space for %llu MiB",
+				 (unsigned long long)(mem->bytes >> 20));
 	mem->reserved = base;
 	hva = (void *)ALIGN_UP((uintptr_t)base, (uintptr_t)HUGE_PAGE);
 	hva = mmap(hva, mem->bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, mem->fd, 0);
@@ -74,7 +75,8 @@ int guest_mem_new(struct guest_mem **out, uint64_t bytes, struct err *e)
 	struct guest_mem *mem;
 
 	if (!bytes || bytes % HUGE_PAGE)
-		return err_set(e, EINVAL, "guest memory of %llu bytes is not a multiple of 2 MiB", (unsigned long long)bytes);
+		return err_set(e, EINVAL, "guest memory of %llu bytes is not a multiple of 2 MiB",
+			       (unsigned long long)bytes);
 	mem = xcalloc(1, sizeof(*mem));
 	mem->bytes = bytes;
 	mem->fd = make_memfd(bytes, e);
@@ -86,7 +88,9 @@ int guest_mem_new(struct guest_mem **out, uint64_t bytes, struct err *e)
 	mem->regions_n = 1;
 	if (bytes > low) {
 		mem->regions[1] = (struct guest_mem_region){
-			.gpa = GUEST_HOLE_END, .len_bytes = bytes - low, .fd_offset = low,
+			.gpa = GUEST_HOLE_END,
+			.len_bytes = bytes - low,
+			.fd_offset = low,
 			.hva = (char *)mem->regions[0].hva + low,
 		};
 		mem->regions_n = 2;
@@ -157,7 +161,7 @@ void guest_mem_huge(const struct guest_mem *mem, uint64_t gpa, uint64_t len)
 		*(volatile char *)(hva + at) = 0;
 	/* Asked for like this it is done whatever the host's policy for shared memory is (by default: never). */
 	if (madvise(hva, bytes, MADV_COLLAPSE))
-		return;		/* no huge page to be had: it works, with more faults */
+		return; /* no huge page to be had: it works, with more faults */
 }
 
 int guest_mem_load(const struct guest_mem *mem, uint64_t gpa, int fd, uint64_t off, uint64_t len)

@@ -7,7 +7,7 @@
 #include "base/guest.h"
 #include "base/util.h"
 
-#define RESET_PORT 0x64u	/* the keyboard controller's command 0xfe pulses the CPU's reset line */
+#define RESET_PORT 0x64u /* the keyboard controller's command 0xfe pulses the CPU's reset line */
 #define RESET_COMMAND 0xfeu
 /*
  * Its status. A driver that probes for a keyboard reads output without end, and so finds none; a kernel that waits to
@@ -21,8 +21,8 @@
 enum { UART_DATA, UART_IER, UART_IIR, UART_LCR, UART_MCR, UART_LSR, UART_MSR, UART_SCRATCH };
 #define LCR_DLAB 0x80u
 #define IIR_NO_INTERRUPT 0x01u
-#define LSR_EMPTY 0x60u		/* transmitter empty, in both places */
-#define MSR_READY 0xb0u		/* carrier, data set ready, clear to send */
+#define LSR_EMPTY 0x60u /* transmitter empty, in both places */
+#define MSR_READY 0xb0u /* carrier, data set ready, clear to send */
 
 /* A guest that talks without end must not fill the host's disk. */
 #define LOG_MAX_BYTES (256u << 10)

@@ -16,8 +16,8 @@
 
 struct ports {
 	struct ending *ending;
-	int log_fd;			/* where serial lines go */
-	pthread_mutex_t lock;		/* guards the rest: several vCPUs may write */
+	int log_fd;	      /* where serial lines go */
+	pthread_mutex_t lock; /* guards the rest: several vCPUs may write */
 	uint8_t lcr, ier, mcr, scratch;
 	char line[UART_LINE_MAX];
 	uint32_t line_n;

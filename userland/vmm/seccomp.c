@@ -15,8 +15,8 @@
 
 #include "base/util.h"
 
-#define ANY 0xff		/* no argument is looked at */
-#define OWN_PID 0xffffffffu	/* stands for this process's number */
+#define ANY 0xff	    /* no argument is looked at */
+#define OWN_PID 0xffffffffu /* stands for this process's number */
 
 /* Rows with the same number belong together: any of the values will do. Low 32 bits are compared; each such argument is an int. */
 struct rule {
@@ -25,6 +25,7 @@ struct rule {
 	uint32_t value;
 };
 
+/* clang-format off */
 /* Guest code runs below these: a thread that a guest has taken over can do no more than run the guest. */
 static const struct rule vcpu_rules[] = {
 	{ SYS_ioctl, 1, KVM_RUN },
@@ -71,6 +72,7 @@ static const struct rule main_rules[] = {
 	{ SYS_exit_group, ANY, 0 },
 	{ SYS_restart_syscall, ANY, 0 },
 };
+/* clang-format on */
 
 static const struct {
 	const struct rule *rules;
@@ -149,7 +151,8 @@ int seccomp_prepare(struct ending *ending)
 }
 
 #define INSN(c, v) ((struct sock_filter){ .code = (c), .k = (uint32_t)(v) })
-#define JUMP_EQ(v, yes, no) ((struct sock_filter){ .code = BPF_JMP | BPF_JEQ | BPF_K, .jt = (yes), .jf = (no), .k = (uint32_t)(v) })
+#define JUMP_EQ(v, yes, no) \
+	((struct sock_filter){ .code = BPF_JMP | BPF_JEQ | BPF_K, .jt = (yes), .jf = (no), .k = (uint32_t)(v) })
 #define LOAD(off) INSN(BPF_LD | BPF_W | BPF_ABS, off)
 #define RETURN(action) INSN(BPF_RET | BPF_K, action)
 

@@ -105,8 +105,8 @@ static void serve_failure(struct vcpu *v)
 			   run->internal.suberror, insn[0] ? " at instruction" : "", insn);
 		break;
 	default:
-		ending_set(v->set->ending, VM_END_ERROR, "vCPU %u: KVM left the guest for a reason that is not known, %u", v->id,
-			   run->exit_reason);
+		ending_set(v->set->ending, VM_END_ERROR,
+			   "vCPU %u: KVM left the guest for a reason that is not known, %u", v->id, run->exit_reason);
 		break;
 	}
 }
@@ -126,9 +126,7 @@ static bool serve(struct vcpu *v)
 	case KVM_EXIT_MMIO: serve_mmio(v); return true;
 	case KVM_EXIT_INTR:
 	case KVM_EXIT_IRQ_WINDOW_OPEN: return true;
-	case KVM_EXIT_SHUTDOWN:
-		ending_set(v->set->ending, VM_END_TRIPLE_FAULT, "vCPU %u", v->id);
-		return false;
+	case KVM_EXIT_SHUTDOWN: ending_set(v->set->ending, VM_END_TRIPLE_FAULT, "vCPU %u", v->id); return false;
 	case KVM_EXIT_SYSTEM_EVENT: serve_event(v); return false;
 	default: serve_failure(v); return false;
 	}
@@ -142,7 +140,8 @@ static void run_guest(struct vcpu *v)
 		int code = errno;
 
 		/* Only this thread writes it, so this need not be one atomic step. */
-		atomic_store_explicit(&v->exits, atomic_load_explicit(&v->exits, memory_order_relaxed) + 1, memory_order_relaxed);
+		atomic_store_explicit(&v->exits, atomic_load_explicit(&v->exits, memory_order_relaxed) + 1,
+				      memory_order_relaxed);
 		if (r < 0 && code != EINTR && code != EAGAIN) {
 			ending_set(v->set->ending, VM_END_ERROR, "vCPU %u: KVM_RUN: %s", v->id, strerrordesc_np(code));
 			break;
@@ -171,9 +170,7 @@ static void *vcpu_main(void *arg)
 }
 
 /* Its only purpose is that KVM_RUN, or a write to a log that nobody reads, returns. */
-static void on_kick(int sig)
-{
-}
+static void on_kick(int sig) {}
 
 int vcpus_start(struct vcpu_set *set, struct err *e)
 {

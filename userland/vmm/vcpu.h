@@ -27,7 +27,7 @@ struct vcpu {
 	uint32_t run_bytes;
 	struct kvm_run *run;
 	_Atomic pid_t tid;
-	atomic_ullong exits;	/* returns of KVM_RUN */
+	atomic_ullong exits; /* returns of KVM_RUN */
 };
 
 struct vcpu_set {

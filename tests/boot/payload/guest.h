@@ -20,8 +20,14 @@ struct start_info {
 
 extern const struct start_info *start_info;
 
-static inline void outb(uint16_t port, uint8_t v) { __asm__ volatile("outb %0, %1" : : "a"(v), "Nd"(port)); }
-static inline void outw(uint16_t port, uint16_t v) { __asm__ volatile("outw %0, %1" : : "a"(v), "Nd"(port)); }
+static inline void outb(uint16_t port, uint8_t v)
+{
+	__asm__ volatile("outb %0, %1" : : "a"(v), "Nd"(port));
+}
+static inline void outw(uint16_t port, uint16_t v)
+{
+	__asm__ volatile("outw %0, %1" : : "a"(v), "Nd"(port));
+}
 static inline uint8_t inb(uint16_t port)
 {
 	uint8_t v;
@@ -29,11 +35,26 @@ static inline uint8_t inb(uint16_t port)
 	__asm__ volatile("inb %1, %0" : "=a"(v) : "Nd"(port));
 	return v;
 }
-static inline uint32_t read32(uint32_t gpa) { return *(volatile uint32_t *)gpa; }
-static inline void write32(uint32_t gpa, uint32_t v) { *(volatile uint32_t *)gpa = v; }
-static inline uint8_t read8(uint32_t gpa) { return *(volatile uint8_t *)gpa; }
-static inline void write8(uint32_t gpa, uint8_t v) { *(volatile uint8_t *)gpa = v; }
-static inline void pause(void) { __asm__ volatile("pause" : : : "memory"); }
+static inline uint32_t read32(uint32_t gpa)
+{
+	return *(volatile uint32_t *)gpa;
+}
+static inline void write32(uint32_t gpa, uint32_t v)
+{
+	*(volatile uint32_t *)gpa = v;
+}
+static inline uint8_t read8(uint32_t gpa)
+{
+	return *(volatile uint8_t *)gpa;
+}
+static inline void write8(uint32_t gpa, uint8_t v)
+{
+	*(volatile uint8_t *)gpa = v;
+}
+static inline void pause(void)
+{
+	__asm__ volatile("pause" : : : "memory");
+}
 
 void print(const char *s);
 void print_hex(const char *before, uint32_t v);
@@ -41,7 +62,11 @@ void print_hex(const char *before, uint32_t v);
 _Noreturn void pass(void);
 _Noreturn void fail(const char *why);
 _Noreturn void poweroff(void);
-#define check(cond) do { if (!(cond)) fail(#cond); } while (0)
+#define check(cond)                  \
+	do {                         \
+		if (!(cond))         \
+			fail(#cond); \
+	} while (0)
 
 struct payload {
 	const char *name;

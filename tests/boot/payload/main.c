@@ -64,7 +64,7 @@ static void hello(void)
 
 static void reset(void)
 {
-	check(!(inb(0x64) & 2));	/* room for a command */
+	check(!(inb(0x64) & 2)); /* room for a command */
 	outb(0x64, 0xfe);
 	fail("still here after a reset");
 }
@@ -124,10 +124,10 @@ static void ports(void)
 			check(inb((uint16_t)port) == 0xff);
 	check(inb(0x3fd) == 0x60);
 	outb(0x3fb, 0x80);
-	outb(0x3f8, 'x');	/* a divisor now, no character */
+	outb(0x3f8, 'x'); /* a divisor now, no character */
 	outb(0x3fb, 0x03);
 	check(inb(0x3fb) == 0x03);
-	outw(0x604, 0x1234);	/* not the magic value */
+	outw(0x604, 0x1234); /* not the magic value */
 	pass();
 }
 
@@ -170,7 +170,7 @@ static void cpus(void)
 	volatile uint16_t *up = (volatile uint16_t *)0x7000;
 	uint32_t i, n = 0, spins;
 
-	check(read32(0x9fc00) == 0x5f504d5f && read32(0x9fc10) == 0x504d4350);	/* _MP_, PCMP */
+	check(read32(0x9fc00) == 0x5f504d5f && read32(0x9fc10) == 0x504d4350); /* _MP_, PCMP */
 	for (; entry[0] == 0; entry += 20)
 		n += entry[3] & 1;
 	print_hex("cpus ", n);
@@ -180,9 +180,9 @@ static void cpus(void)
 	write32(LAPIC + LAPIC_SPURIOUS, 0x1ff);
 	for (i = 1; i < n; i++) {
 		write32(LAPIC + LAPIC_ICR_HIGH, i << 24);
-		write32(LAPIC + LAPIC_ICR_LOW, 0x4500);		/* INIT */
+		write32(LAPIC + LAPIC_ICR_LOW, 0x4500); /* INIT */
 		write32(LAPIC + LAPIC_ICR_HIGH, i << 24);
-		write32(LAPIC + LAPIC_ICR_LOW, 0x4608);		/* start at 0x8000 */
+		write32(LAPIC + LAPIC_ICR_LOW, 0x4608); /* start at 0x8000 */
 		for (spins = 0; *up != i && spins < 20000000; spins++)
 			pause();
 		check(*up == i);
@@ -198,9 +198,18 @@ static void jump_to_hole(void)
 }
 
 static const struct payload payloads[] = {
-	{ "hello", hello }, { "reset", reset }, { "triple-fault", triple_fault }, { "panic", panic }, { "spin", spin },
-	{ "sleep", sleep_forever }, { "flood", flood }, { "binary-serial", binary_serial }, { "ports", ports },
-	{ "memory", memory }, { "cpus", cpus }, { "jump-to-hole", jump_to_hole },
+	{ "hello", hello },
+	{ "reset", reset },
+	{ "triple-fault", triple_fault },
+	{ "panic", panic },
+	{ "spin", spin },
+	{ "sleep", sleep_forever },
+	{ "flood", flood },
+	{ "binary-serial", binary_serial },
+	{ "ports", ports },
+	{ "memory", memory },
+	{ "cpus", cpus },
+	{ "jump-to-hole", jump_to_hole },
 };
 
 void payload_main(const struct start_info *info);

@@ -4,10 +4,25 @@
 
 #define DEV 0xd0000000u
 enum {
-	REG_MAGIC = 0x0, REG_VERSION = 0x4, REG_DEVICE = 0x8, REG_FEATURES = 0x10, REG_FEATURES_SEL = 0x14, REG_DRIVER = 0x20,
-	REG_DRIVER_SEL = 0x24, REG_QUEUE_SEL = 0x30, REG_QUEUE_MAX = 0x34, REG_QUEUE_NUM = 0x38, REG_QUEUE_READY = 0x44,
-	REG_NOTIFY = 0x50, REG_INT_STATUS = 0x60, REG_INT_ACK = 0x64, REG_STATUS = 0x70, REG_DESC = 0x80, REG_AVAIL = 0x90,
-	REG_USED = 0xa0, REG_CONFIG = 0x100,
+	REG_MAGIC = 0x0,
+	REG_VERSION = 0x4,
+	REG_DEVICE = 0x8,
+	REG_FEATURES = 0x10,
+	REG_FEATURES_SEL = 0x14,
+	REG_DRIVER = 0x20,
+	REG_DRIVER_SEL = 0x24,
+	REG_QUEUE_SEL = 0x30,
+	REG_QUEUE_MAX = 0x34,
+	REG_QUEUE_NUM = 0x38,
+	REG_QUEUE_READY = 0x44,
+	REG_NOTIFY = 0x50,
+	REG_INT_STATUS = 0x60,
+	REG_INT_ACK = 0x64,
+	REG_STATUS = 0x70,
+	REG_DESC = 0x80,
+	REG_AVAIL = 0x90,
+	REG_USED = 0xa0,
+	REG_CONFIG = 0x100,
 };
 enum { ACKNOWLEDGE = 1, DRIVER = 2, DRIVER_OK = 4, FEATURES_OK = 8, NEEDS_RESET = 64 };
 enum { DESC_NEXT = 1, DESC_WRITE = 2, DESC_INDIRECT = 4 };
@@ -75,7 +90,7 @@ static void negotiate(uint32_t low)
 	write32(DEV + REG_STATUS, ACKNOWLEDGE);
 	write32(DEV + REG_STATUS, ACKNOWLEDGE | DRIVER);
 	write32(DEV + REG_FEATURES_SEL, 1);
-	check(read32(DEV + REG_FEATURES) & 1);	/* VERSION_1 */
+	check(read32(DEV + REG_FEATURES) & 1); /* VERSION_1 */
 	write32(DEV + REG_DRIVER_SEL, 0);
 	write32(DEV + REG_DRIVER, low);
 	write32(DEV + REG_DRIVER_SEL, 1);
@@ -136,7 +151,7 @@ static void expect_broken(void (*again)(void))
 	for (i = 0; i < PATIENCE && !(read32(DEV + REG_STATUS) & NEEDS_RESET); i += 100)
 		pause();
 	check(read32(DEV + REG_STATUS) & NEEDS_RESET);
-	check(read32(DEV + REG_INT_STATUS) & 2);	/* configuration change */
+	check(read32(DEV + REG_INT_STATUS) & 2); /* configuration change */
 	check(*used_idx == before);
 	again();
 }
@@ -168,7 +183,7 @@ static void blk_works(void)
 	start_device(0);
 	clear(data, sizeof(data));
 	check(blk_do(0, 1, 512) == 0);
-	check(data[0] == 'B' && data[511] == 'B');	/* the harness fills sector n with the letter 'A' + n */
+	check(data[0] == 'B' && data[511] == 'B'); /* the harness fills sector n with the letter 'A' + n */
 }
 
 static void rng_works(void)
@@ -197,13 +212,13 @@ static void virtio_blk(void)
 	check(vq.used.ring[0].len == 513);
 	for (i = 0; i < 1024; i++)
 		data[i] = 'z';
-	check(blk_do(1, 2, 1024) == 0);		/* write, flush, read back */
+	check(blk_do(1, 2, 1024) == 0); /* write, flush, read back */
 	check(blk_do(4, 0, 0x200) != 0xff);
 	clear(data, sizeof(data));
 	check(blk_do(0, 3, 512) == 0 && data[0] == 'z');
-	check(blk_do(0, read32(DEV + REG_CONFIG), 512) == 1);	/* past the end: an I/O error */
+	check(blk_do(0, read32(DEV + REG_CONFIG), 512) == 1); /* past the end: an I/O error */
 	check(blk_do(0, ~0ull, 512) == 1);
-	check(blk_do(99, 0, 512) == 2);		/* no such request */
+	check(blk_do(99, 0, 512) == 2); /* no such request */
 	pass();
 }
 
@@ -240,7 +255,7 @@ static void virtio_interrupt(void)
 	write32(lapic + 0xf0, 0x1ff);
 	write32(ioapic, 1);
 	check((read32(ioapic + 0x10) & 0xff) == 0x11 && (read32(ioapic + 0x10) >> 16 & 0xff) >= 1);
-	write32(ioapic, 0x13);			/* pin 1, where the first device is */
+	write32(ioapic, 0x13); /* pin 1, where the first device is */
 	write32(ioapic + 0x10, 0);
 	write32(ioapic, 0x12);
 	write32(ioapic + 0x10, vector);
@@ -248,7 +263,7 @@ static void virtio_interrupt(void)
 	rng_works();
 	for (i = 0; i < PATIENCE / 100 && !(read32(lapic + 0x220) & 2); i++)
 		pause();
-	check(read32(lapic + 0x220) & 2);	/* IRR, vectors 0x40 to 0x5f */
+	check(read32(lapic + 0x220) & 2); /* IRR, vectors 0x40 to 0x5f */
 	check(read32(DEV + REG_INT_STATUS) == 1);
 	write32(DEV + REG_INT_ACK, 1);
 	check(read32(DEV + REG_INT_STATUS) == 0);
@@ -283,8 +298,8 @@ static void chain_past_memory(void)
 		uint64_t gpa;
 		uint32_t len;
 	} bad[] = {
-		{ 0xc0000000ull, 512 }, { 0xffffffffffffff00ull, 512 }, { 0xfff000, 0x10000 }, { 0xd0000000ull, 512 },
-		{ 0x200000, 0xffffffff }, { 0x7fffffffffffffffull, 0xffffffff },
+		{ 0xc0000000ull, 512 }, { 0xffffffffffffff00ull, 512 }, { 0xfff000, 0x10000 },
+		{ 0xd0000000ull, 512 }, { 0x200000, 0xffffffff },	{ 0x7fffffffffffffffull, 0xffffffff },
 	};
 	size_t i;
 
@@ -411,15 +426,24 @@ static void console_panic(void)
 	vq.avail.ring[0] = 0;
 	vq.avail.idx = 1;
 	notify(1);
-	outb(0x64, 0xfe);	/* at once: the VMM still shows what was queued */
+	outb(0x64, 0xfe); /* at once: the VMM still shows what was queued */
 }
 
 const struct payload virtio_payloads[] = {
-	{ "virtio-rng", virtio_rng }, { "virtio-blk", virtio_blk }, { "virtio-blk-readonly", virtio_blk_readonly },
-	{ "virtio-indirect", virtio_indirect }, { "virtio-interrupt", virtio_interrupt }, { "chain-cycle", chain_cycle },
-	{ "chain-index", chain_index }, { "chain-past-memory", chain_past_memory }, { "avail-jump", avail_jump },
-	{ "queue-outside", queue_outside }, { "reset-mid-request", reset_mid_request },
-	{ "rewrite-after-kick", rewrite_after_kick }, { "register-storm", register_storm }, { "kick-storm", kick_storm },
+	{ "virtio-rng", virtio_rng },
+	{ "virtio-blk", virtio_blk },
+	{ "virtio-blk-readonly", virtio_blk_readonly },
+	{ "virtio-indirect", virtio_indirect },
+	{ "virtio-interrupt", virtio_interrupt },
+	{ "chain-cycle", chain_cycle },
+	{ "chain-index", chain_index },
+	{ "chain-past-memory", chain_past_memory },
+	{ "avail-jump", avail_jump },
+	{ "queue-outside", queue_outside },
+	{ "reset-mid-request", reset_mid_request },
+	{ "rewrite-after-kick", rewrite_after_kick },
+	{ "register-storm", register_storm },
+	{ "kick-storm", kick_storm },
 	{ "console-panic", console_panic },
 };
 const size_t virtio_payloads_n = sizeof(virtio_payloads) / sizeof(virtio_payloads[0]);

@@ -22,7 +22,7 @@
 #define HUGE (2ull << 20)
 #define FIRST_BLOCK_GPA (8ull << 20)
 #define FIRST_BLOCK_BYTES (4ull << 20)
-#define TABLES_BYTES (3ull << 20)	/* of Linux, beside the structures of pages */
+#define TABLES_BYTES (3ull << 20) /* of Linux, beside the structures of pages */
 
 #define HVM_START_MAGIC 0x336ec578u
 enum { MEMMAP_RAM = 1, MEMMAP_RESERVED = 2 };
@@ -72,7 +72,8 @@ static int place_kernel(const struct guest_mem *mem, int fd, struct elf_kernel *
 		return -e->code;
 	if (!guest_mem_slice(mem, kernel->low_gpa, kernel->high_gpa - kernel->low_gpa))
 		return err_set(e, ENOMEM, "needs memory up to %llu MiB and the guest has %llu MiB; give it more memory",
-			       (unsigned long long)(kernel->high_gpa >> 20) + 1, (unsigned long long)(guest_mem_low_bytes(mem) >> 20));
+			       (unsigned long long)(kernel->high_gpa >> 20) + 1,
+			       (unsigned long long)(guest_mem_low_bytes(mem) >> 20));
 	return 0;
 }
 
@@ -101,7 +102,8 @@ static uint64_t kernel_bytes_in(const struct elf_kernel *kernel, uint64_t gpa)
 
 	for (i = 0; i < kernel->segments_n; i++) {
 		const struct elf_segment *s = &kernel->segments[i];
-		const uint64_t from = max_t(uint64_t, gpa, s->gpa), to = min_t(uint64_t, gpa + HUGE, s->gpa + s->file_bytes);
+		const uint64_t from = max_t(uint64_t, gpa, s->gpa),
+			       to = min_t(uint64_t, gpa + HUGE, s->gpa + s->file_bytes);
 
 		sum += to > from ? to - from : 0;
 	}
@@ -126,7 +128,7 @@ static void back_boot_memory(const struct guest_mem *mem, const struct boot_layo
 		if (kernel_bytes_in(&at->kernel, gpa) >= HUGE / 4)
 			guest_mem_huge(mem, gpa, HUGE);
 	if (at->kernel.high_gpa - at->kernel.low_gpa < HUGE)
-		return;		/* no Linux */
+		return; /* no Linux */
 	guest_mem_huge(mem, 0, HIGH_GPA);
 	if (at->kernel.low_gpa >= FIRST_BLOCK_GPA + FIRST_BLOCK_BYTES)
 		guest_mem_huge(mem, FIRST_BLOCK_GPA, FIRST_BLOCK_BYTES);
@@ -136,7 +138,8 @@ static void back_boot_memory(const struct guest_mem *mem, const struct boot_layo
 		guest_mem_huge(mem, regions[0].len_bytes - top, top);
 }
 
-static int load_files(const struct guest_mem *mem, const struct boot_files *files, const struct boot_layout *at, struct err *e)
+static int load_files(const struct guest_mem *mem, const struct boot_files *files, const struct boot_layout *at,
+		      struct err *e)
 {
 	size_t i;
 	int r = 0;
@@ -182,15 +185,16 @@ int boot_load(const struct guest_mem *mem, const struct boot_files *files, unsig
 	back_boot_memory(mem, &at);
 	if (load_files(mem, files, &at, e))
 		return -e->code;
-	low = guest_mem_slice(mem, 0, HIGH_GPA);	/* there, as the kernel is above it */
+	low = guest_mem_slice(mem, 0, HIGH_GPA); /* there, as the kernel is above it */
 	info = (struct hvm_start_info *)(low + START_INFO_GPA);
-	*info = (struct hvm_start_info){ .magic = HVM_START_MAGIC, .version = 1, .cmdline_gpa = CMDLINE_GPA,
-					 .memmap_gpa = MEMMAP_GPA };
+	*info = (struct hvm_start_info){
+		.magic = HVM_START_MAGIC, .version = 1, .cmdline_gpa = CMDLINE_GPA, .memmap_gpa = MEMMAP_GPA
+	};
 	if (at.initramfs_bytes) {
 		info->modules_n = 1;
 		info->modules_gpa = MODULE_GPA;
-		*(struct hvm_module *)(low + MODULE_GPA) = (struct hvm_module){ .gpa = at.initramfs_gpa,
-										.len_bytes = at.initramfs_bytes };
+		*(struct hvm_module *)(low + MODULE_GPA) =
+			(struct hvm_module){ .gpa = at.initramfs_gpa, .len_bytes = at.initramfs_bytes };
 	}
 	info->memmap_n = fill_memmap(mem, (struct hvm_memmap *)(low + MEMMAP_GPA));
 	mptable_fill((uint8_t *)low + MPTABLE_GPA, vcpus, GUEST_GSI_FIRST, GUEST_GSI_FIRST + lines_n);

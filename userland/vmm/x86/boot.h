@@ -12,11 +12,11 @@
 #include "vmm/memory.h"
 
 struct boot_entry {
-	uint32_t rip, rbx;	/* the kernel's entry, and what PVH has in ebx: the start info's address */
+	uint32_t rip, rbx; /* the kernel's entry, and what PVH has in ebx: the start info's address */
 };
 
 struct boot_files {
-	int kernel_fd, initramfs_fd;	/* initramfs_fd -1: none */
+	int kernel_fd, initramfs_fd; /* initramfs_fd -1: none */
 };
 
 /* Loads kernel and initramfs and writes the MP table, with lines_n interrupt lines from GUEST_GSI_FIRST on. */

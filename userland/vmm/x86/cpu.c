@@ -19,10 +19,12 @@
 
 int cpu_set_entry(int vcpu_fd, const struct boot_entry *entry, struct err *e)
 {
-	static const struct kvm_segment code = { .limit = 0xffffffff, .selector = 0x8, .type = 0xb, .present = 1, .db = 1,
-						 .s = 1, .g = 1 };
-	static const struct kvm_segment data = { .limit = 0xffffffff, .selector = 0x10, .type = 0x3, .present = 1, .db = 1,
-						 .s = 1, .g = 1 };
+	static const struct kvm_segment code = {
+		.limit = 0xffffffff, .selector = 0x8, .type = 0xb, .present = 1, .db = 1, .s = 1, .g = 1
+	};
+	static const struct kvm_segment data = {
+		.limit = 0xffffffff, .selector = 0x10, .type = 0x3, .present = 1, .db = 1, .s = 1, .g = 1
+	};
 	static const struct kvm_segment task = { .limit = 0x67, .selector = 0x18, .type = 0xb, .present = 1 };
 	struct kvm_regs regs = { .rip = entry->rip, .rbx = entry->rbx, .rflags = EFLAGS_FIXED };
 	struct kvm_sregs sregs;

@@ -10,7 +10,7 @@
 
 #define KVM_LEAF 0x40000000u
 #define TIMING_LEAF 0x40000010u
-#define APIC_BUS_KHZ 1000000u	/* KVM's APIC timer counts nanoseconds */
+#define APIC_BUS_KHZ 1000000u /* KVM's APIC timer counts nanoseconds */
 
 struct vcpu_place {
 	unsigned int id, vcpus, id_bits;
@@ -39,7 +39,7 @@ static void adapt_features(struct kvm_cpuid_entry2 *e, const struct vcpu_place *
 {
 	set_field(&e->ebx, 24, 8, p->id);
 	set_field(&e->ebx, 16, 8, 1u << p->id_bits);
-	set_bit(&e->edx, 28, p->vcpus > 1);	/* the count above holds */
+	set_bit(&e->edx, 28, p->vcpus > 1); /* the count above holds */
 	/* KVM leaves both to us. Without the first a guest takes itself for bare hardware, without the second it wants a PIT. */
 	set_bit(&e->ecx, 31, true);
 	set_bit(&e->ecx, 24, p->kvm->tsc_deadline);
@@ -64,12 +64,12 @@ static void adapt_topology(struct kvm_cpuid_entry2 *e, const struct vcpu_place *
 	case 0:
 		e->eax = 0;
 		e->ebx = 1;
-		e->ecx = 1 << 8;		/* threads */
+		e->ecx = 1 << 8; /* threads */
 		break;
 	case 1:
 		e->eax = p->id_bits;
 		e->ebx = p->vcpus;
-		e->ecx = 2 << 8 | 1;	/* cores */
+		e->ecx = 2 << 8 | 1; /* cores */
 		break;
 	default:
 		e->eax = e->ebx = 0;
@@ -115,8 +115,8 @@ static void adapt_amd_caches(struct kvm_cpuid_entry2 *e, const struct vcpu_place
 static void adapt_amd_topology(struct kvm_cpuid_entry2 *e, const struct vcpu_place *p)
 {
 	e->eax = p->id;
-	e->ebx = p->id;		/* one thread a core */
-	e->ecx = 0;		/* one node */
+	e->ebx = p->id; /* one thread a core */
+	e->ecx = 0;	/* one node */
 	e->edx = 0;
 }
 
@@ -135,18 +135,18 @@ static void adapt_timing(struct kvm_cpuid_entry2 *e, const struct vcpu_place *p)
 static const struct leaf_rule rules[] = {
 	{ 0x1, adapt_features },
 	{ 0x4, adapt_caches },
-	{ 0xa, clear_leaf },		/* no performance counters */
+	{ 0xa, clear_leaf }, /* no performance counters */
 	{ 0xb, adapt_topology },
 	{ 0x15, adapt_tsc },
 	{ 0x16, adapt_frequency },
-	{ 0x1f, clear_leaf },		/* 0xb says it */
+	{ 0x1f, clear_leaf }, /* 0xb says it */
 	{ KVM_LEAF, adapt_hypervisor },
 	{ TIMING_LEAF, adapt_timing },
 	{ 0x80000008, adapt_amd_cores },
 	{ 0x8000001d, adapt_amd_caches },
 	{ 0x8000001e, adapt_amd_topology },
-	{ 0x80000022, clear_leaf },	/* AMD's performance counters */
-	{ 0x80000026, clear_leaf },	/* AMD's newer topology; 0x8000001e says it */
+	{ 0x80000022, clear_leaf }, /* AMD's performance counters */
+	{ 0x80000026, clear_leaf }, /* AMD's newer topology; 0x8000001e says it */
 };
 
 static struct kvm_cpuid_entry2 *find_leaf(struct cpuid_table *table, uint32_t leaf)

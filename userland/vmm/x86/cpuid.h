@@ -10,7 +10,7 @@
 
 #define CPUID_ENTRIES_MAX 256u
 
-struct cpuid_table {	/* laid out as struct kvm_cpuid2 with its entries */
+struct cpuid_table { /* laid out as struct kvm_cpuid2 with its entries */
 	struct kvm_cpuid2 head;
 	struct kvm_cpuid_entry2 entries[CPUID_ENTRIES_MAX];
 };

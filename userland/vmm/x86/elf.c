@@ -9,9 +9,9 @@
 #include "base/cleanup.h"
 #include "base/util.h"
 
-#define XEN_ELFNOTE_PHYS32_ENTRY 18u	/* Xen's public/elfnote.h */
-#define NOTES_MAX_BYTES 65536u		/* Linux has some hundred */
-#define FIRST_GPA 0x100000ull		/* below it lie the boot structures and the ISA hole */
+#define XEN_ELFNOTE_PHYS32_ENTRY 18u /* Xen's public/elfnote.h */
+#define NOTES_MAX_BYTES 65536u	     /* Linux has some hundred */
+#define FIRST_GPA 0x100000ull	     /* below it lie the boot structures and the ISA hole */
 
 static int read_at(const struct elf_source *src, void *buf, size_t len, uint64_t off, const char *what, struct err *e)
 {
@@ -29,7 +29,9 @@ static int not_elf(const struct elf_source *src, const unsigned char *magic, str
 	char hdrs[4] = "";
 
 	if (src->len_bytes > 0x206 && !src->read(src->arg, hdrs, sizeof(hdrs), 0x202) && !memcmp(hdrs, "HdrS", 4))
-		return err_set(e, ENOEXEC, "is a bzImage; microvm boots the uncompressed vmlinux (linux/scripts/extract-vmlinux makes it)");
+		return err_set(e, ENOEXEC,
+			       "is a bzImage; microvm boots the uncompressed vmlinux (linux/scripts/extract-vmlinux "
+			       "makes it)");
 	if (magic[0] == 0x1f && magic[1] == 0x8b)
 		return err_set(e, ENOEXEC, "is compressed by gzip; microvm boots the uncompressed vmlinux");
 	return err_set(e, ENOEXEC, "is no ELF file; microvm boots an uncompressed x86-64 vmlinux");
@@ -54,7 +56,8 @@ static int check_header(const struct elf_source *src, Elf64_Ehdr *h, struct err 
 	if (h->e_type != ET_EXEC && h->e_type != ET_DYN)
 		return err_set(e, ENOEXEC, "is no executable (ELF type %u); microvm boots a linked vmlinux", h->e_type);
 	if (h->e_phentsize != sizeof(Elf64_Phdr) || !h->e_phnum || h->e_phnum > ELF_SEGMENTS_MAX * 2)
-		return err_set(e, ENOEXEC, "has %u program headers of %u bytes; it is damaged", h->e_phnum, h->e_phentsize);
+		return err_set(e, ENOEXEC, "has %u program headers of %u bytes; it is damaged", h->e_phnum,
+			       h->e_phentsize);
 	return 0;
 }
 
@@ -69,12 +72,16 @@ static int add_segment(const struct elf_source *src, const Elf64_Phdr *p, struct
 	if (p->p_offset > src->len_bytes || p->p_filesz > src->len_bytes - p->p_offset)
 		return err_set(e, ENOEXEC, "a segment lies outside of the file; it is cut short or damaged");
 	if (__builtin_add_overflow(p->p_paddr, p->p_memsz, &end) || p->p_paddr < FIRST_GPA)
-		return err_set(e, ENOEXEC, "a segment of 0x%llx bytes is linked at 0x%llx; from 1 MiB up is room for it",
+		return err_set(e, ENOEXEC,
+			       "a segment of 0x%llx bytes is linked at 0x%llx; from 1 MiB up is room for it",
 			       (unsigned long long)p->p_memsz, (unsigned long long)p->p_paddr);
 	if (out->segments_n == ELF_SEGMENTS_MAX)
 		return err_set(e, ENOEXEC, "has more than %u segments to load", ELF_SEGMENTS_MAX);
 	out->segments[out->segments_n++] = (struct elf_segment){
-		.gpa = p->p_paddr, .file_off = p->p_offset, .file_bytes = p->p_filesz, .mem_bytes = p->p_memsz,
+		.gpa = p->p_paddr,
+		.file_off = p->p_offset,
+		.file_bytes = p->p_filesz,
+		.mem_bytes = p->p_memsz,
 	};
 	out->low_gpa = out->segments_n == 1 ? p->p_paddr : min_t(uint64_t, out->low_gpa, p->p_paddr);
 	out->high_gpa = max_t(uint64_t, out->high_gpa, end);

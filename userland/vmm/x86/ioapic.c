@@ -20,7 +20,7 @@ enum { INDEX_ID = 0x00, INDEX_VERSION = 0x01, INDEX_ARBITRATION = 0x02, INDEX_EN
 #define ENTRY_VECTOR 0xffull
 #define ENTRY_DELIVERY_MODE (7ull << 8)
 #define ENTRY_DEST_LOGICAL (1ull << 11)
-#define ENTRY_READ_ONLY (1ull << 12 | 1ull << 14)	/* delivery status, remote IRR: never set, as all is edge */
+#define ENTRY_READ_ONLY (1ull << 12 | 1ull << 14) /* delivery status, remote IRR: never set, as all is edge */
 #define ENTRY_MASKED (1ull << 16)
 #define ENTRY_DEST_SHIFT 56
 
@@ -46,7 +46,8 @@ static void set_routes(struct ioapic *a)
 		if (e & ENTRY_MASKED)
 			continue;
 		table.entries[table.head.nr++] = (struct kvm_irq_routing_entry){
-			.gsi = i, .type = KVM_IRQ_ROUTING_MSI,
+			.gsi = i,
+			.type = KVM_IRQ_ROUTING_MSI,
 			.u.msi.address_lo = MSI_ADDRESS | (uint32_t)(e >> ENTRY_DEST_SHIFT) << MSI_DEST_SHIFT |
 					    (e & ENTRY_DEST_LOGICAL ? MSI_DEST_LOGICAL : 0),
 			.u.msi.data = (uint32_t)(e & (ENTRY_VECTOR | ENTRY_DELIVERY_MODE)) | MSI_ASSERT,
@@ -116,8 +117,9 @@ static void ioapic_write(void *arg, uint64_t offset, const void *data, unsigned 
 
 int ioapic_init(struct ioapic *a, int vm_fd, unsigned int pins_n, struct bus *bus, struct err *e)
 {
-	const struct bus_range range = { .base = IOAPIC_GPA, .len_bytes = IOAPIC_BYTES, .read = ioapic_read,
-					 .write = ioapic_write, .arg = a };
+	const struct bus_range range = {
+		.base = IOAPIC_GPA, .len_bytes = IOAPIC_BYTES, .read = ioapic_read, .write = ioapic_write, .arg = a
+	};
 	unsigned int i;
 	int r;
 

@@ -24,8 +24,8 @@
 struct ioapic {
 	int vm_fd;
 	unsigned int pins_n;
-	pthread_mutex_t lock;	/* guards the rest */
-	uint32_t index;		/* which register the data window shows */
+	pthread_mutex_t lock; /* guards the rest */
+	uint32_t index;	      /* which register the data window shows */
 	uint64_t entries[IOAPIC_PINS_MAX];
 };
 

@@ -51,7 +51,7 @@ struct mp_ioapic {
 
 struct mp_interrupt {
 	uint8_t type, kind;
-	__le16 flags;		/* 0: polarity and trigger as the bus has them: ISA is edge, active high, and so is irqfd */
+	__le16 flags; /* 0: polarity and trigger as the bus has them: ISA is edge, active high, and so is irqfd */
 	uint8_t bus, bus_irq, apic, apic_pin;
 } __attribute__((packed));
 
@@ -66,7 +66,7 @@ struct mp_rest {
 	struct mp_bus bus;
 	struct mp_ioapic ioapic;
 	struct mp_interrupt local[2];
-	struct mp_interrupt pins[IOAPIC_PINS_MAX];	/* as many as there are devices */
+	struct mp_interrupt pins[IOAPIC_PINS_MAX]; /* as many as there are devices */
 } __attribute__((packed));
 
 _Static_assert(sizeof(struct mp_table) + sizeof(struct mp_rest) <= MPTABLE_BYTES, "the table fits in its KiB");
@@ -86,14 +86,19 @@ static void fill_rest(struct mp_rest *rest, unsigned int vcpus, unsigned int fir
 	unsigned int i;
 
 	rest->bus = (struct mp_bus){ .type = MP_BUS, .id = 0, .name = "ISA   " };
-	rest->ioapic = (struct mp_ioapic){ .type = MP_IOAPIC, .id = (uint8_t)vcpus, .version = 0x11,
-					   .flags = MP_IOAPIC_ENABLED, .gpa = IOAPIC_GPA };
-	rest->local[0] = (struct mp_interrupt){ .type = MP_LOCAL_INTERRUPT, .kind = MP_INT_EXTINT, .apic = 0, .apic_pin = 0 };
-	rest->local[1] = (struct mp_interrupt){ .type = MP_LOCAL_INTERRUPT, .kind = MP_INT_NMI, .apic = 0xff, .apic_pin = 1 };
+	rest->ioapic = (struct mp_ioapic){
+		.type = MP_IOAPIC, .id = (uint8_t)vcpus, .version = 0x11, .flags = MP_IOAPIC_ENABLED, .gpa = IOAPIC_GPA
+	};
+	rest->local[0] =
+		(struct mp_interrupt){ .type = MP_LOCAL_INTERRUPT, .kind = MP_INT_EXTINT, .apic = 0, .apic_pin = 0 };
+	rest->local[1] =
+		(struct mp_interrupt){ .type = MP_LOCAL_INTERRUPT, .kind = MP_INT_NMI, .apic = 0xff, .apic_pin = 1 };
 	/* GSI n is pin n is IRQ n. */
 	for (i = 0; i < end_pin - first_pin; i++)
-		rest->pins[i] = (struct mp_interrupt){ .type = MP_INTERRUPT, .kind = MP_INT_VECTORED,
-						       .bus_irq = (uint8_t)(first_pin + i), .apic = (uint8_t)vcpus,
+		rest->pins[i] = (struct mp_interrupt){ .type = MP_INTERRUPT,
+						       .kind = MP_INT_VECTORED,
+						       .bus_irq = (uint8_t)(first_pin + i),
+						       .apic = (uint8_t)vcpus,
 						       .apic_pin = (uint8_t)(first_pin + i) };
 }
 
@@ -108,9 +113,12 @@ void mptable_fill(uint8_t table[MPTABLE_BYTES], unsigned int vcpus, unsigned int
 	memset(table, 0, MPTABLE_BYTES);
 	memset(&rest, 0, sizeof(rest));
 	for (i = 0; i < vcpus; i++)
-		t->cpus[i] = (struct mp_cpu){ .type = MP_CPU, .apic_id = (uint8_t)i, .apic_version = 0x14,
+		t->cpus[i] = (struct mp_cpu){ .type = MP_CPU,
+					      .apic_id = (uint8_t)i,
+					      .apic_version = 0x14,
 					      .flags = MP_CPU_ENABLED | (i == 0 ? MP_CPU_BOOT : 0),
-					      .signature = 0x600, .features = 0x201 /* APIC, FPU */ };
+					      .signature = 0x600,
+					      .features = 0x201 /* APIC, FPU */ };
 	fill_rest(&rest, vcpus, first_pin, end_pin);
 	memcpy((char *)t->cpus + vcpus * sizeof(t->cpus[0]), &rest, rest_bytes);
 
