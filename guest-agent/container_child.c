@@ -286,10 +286,11 @@ void container_child(struct launch *l)
 	report(REPORT_READY, 0, "", master);
 	cleanup_closep(&master);
 	wait_go();
-	if (l->spec && l->spec->hooks && container_hooks("startContainer", l->spec, l->id, "created", l->pid, &e))
-		give_up(&e, 125);
 	syscall(SYS_close_range, FD_SYNC, ~0u, CLOSE_RANGE_CLOEXEC);
 	if (process_drop(l->process, &u, l->seccomp, &e))
+		give_up(&e, 125);
+	/* They are the image's programs, so they get what its own program gets, and no more. */
+	if (l->spec && l->spec->hooks && container_hooks("startContainer", l->spec, l->id, "created", l->pid, &e))
 		give_up(&e, 125);
 	process_exec(l->process, env, &e);
 	give_up(&e, e.code == ENOENT ? 127 : 126);
