@@ -24,7 +24,8 @@ int cgroup_write(const struct cgroup *g, const char *file, const char *value, st
 	_cleanup_close_ int fd = openat(g->dir, file, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
 
 	if (fd < 0 && errno == ENOENT)
-		return err_set(e, ENOTSUP, "cgroup: the guest's kernel has no %s, which \"%s\" was asked for", file, value);
+		return err_set(e, ENOTSUP, "cgroup: the guest's kernel has no %s, which \"%s\" was asked for", file,
+			       value);
 	if (fd < 0 || write(fd, value, strlen(value)) < 0)
 		return err_errno(e, errno, "cgroup: \"%s\" for %s", value, file);
 	return 0;

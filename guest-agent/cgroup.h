@@ -11,17 +11,20 @@
 #include "guest-agent/agent.pb-c.h"
 
 #define CGROUP_ROOT "/sys/fs/cgroup"
-#define CGROUP_DEPTH_MAX 32	/* cgroups that a container makes below its own */
-#define CGROUP_WAIT_MS 10000	/* for freezing, and for killed processes to be gone */
+#define CGROUP_DEPTH_MAX 32  /* cgroups that a container makes below its own */
+#define CGROUP_WAIT_MS 10000 /* for freezing, and for killed processes to be gone */
 
 struct cgroup {
-	int dir;		/* its folder; -1: there is none */
-	int device_prog;	/* BPF program on it, or -1 */
-	int events;		/* inotify on memory.events, or -1 */
-	char name[160];		/* of the folder, "ID" */
+	int dir;	 /* its folder; -1: there is none */
+	int device_prog; /* BPF program on it, or -1 */
+	int events;	 /* inotify on memory.events, or -1 */
+	char name[160];	 /* of the folder, "ID" */
 };
 
-#define CGROUP_INIT { .dir = -1, .device_prog = -1, .events = -1 }
+#define CGROUP_INIT                                        \
+	{                                                  \
+		.dir = -1, .device_prog = -1, .events = -1 \
+	}
 
 /* Makes it, without limits. -EEXIST. */
 int cgroup_create(struct cgroup *g, const char *name, struct err *e);

@@ -20,18 +20,25 @@
 
 struct rule {
 	bool allow;
-	char type;		/* 'a', 'b', 'c' */
-	int64_t major, minor;	/* -1: any */
-	unsigned int access;	/* BPF_DEVCG_ACC_* */
+	char type;	      /* 'a', 'b', 'c' */
+	int64_t major, minor; /* -1: any */
+	unsigned int access;  /* BPF_DEVCG_ACC_* */
 };
 
 #define ACC_ALL (BPF_DEVCG_ACC_MKNOD | BPF_DEVCG_ACC_READ | BPF_DEVCG_ACC_WRITE)
 
 /* They follow the container's own, as with runc: the devices that the spec wants in every container, and terminals. */
 static const struct rule defaults[] = {
-	{ true, 'c', -1, -1, BPF_DEVCG_ACC_MKNOD }, { true, 'b', -1, -1, BPF_DEVCG_ACC_MKNOD },
-	{ true, 'c', 1, 3, ACC_ALL }, { true, 'c', 1, 5, ACC_ALL }, { true, 'c', 1, 7, ACC_ALL }, { true, 'c', 1, 8, ACC_ALL },
-	{ true, 'c', 1, 9, ACC_ALL }, { true, 'c', 5, 0, ACC_ALL }, { true, 'c', 5, 1, ACC_ALL }, { true, 'c', 5, 2, ACC_ALL },
+	{ true, 'c', -1, -1, BPF_DEVCG_ACC_MKNOD },
+	{ true, 'b', -1, -1, BPF_DEVCG_ACC_MKNOD },
+	{ true, 'c', 1, 3, ACC_ALL },
+	{ true, 'c', 1, 5, ACC_ALL },
+	{ true, 'c', 1, 7, ACC_ALL },
+	{ true, 'c', 1, 8, ACC_ALL },
+	{ true, 'c', 1, 9, ACC_ALL },
+	{ true, 'c', 5, 0, ACC_ALL },
+	{ true, 'c', 5, 1, ACC_ALL },
+	{ true, 'c', 5, 2, ACC_ALL },
 	{ true, 'c', 136, -1, ACC_ALL },
 };
 
@@ -57,8 +64,8 @@ static size_t put_rule(struct bpf_insn *p, const struct rule *r, bool *always)
 		p[n++] = MOVE(BPF_REG_1, BPF_REG_3);
 		p[n++] = AND(BPF_REG_1, (int)r->access);
 		jumps[jumps_n++] = n;
-		p[n++] = r->allow ? INSN(BPF_JMP | BPF_JNE | BPF_X, BPF_REG_1, BPF_REG_3, 0, 0) :
-				    INSN(BPF_JMP | BPF_JEQ | BPF_K, BPF_REG_1, 0, 0, 0);
+		p[n++] = r->allow ? INSN(BPF_JMP | BPF_JNE | BPF_X, BPF_REG_1, BPF_REG_3, 0, 0)
+				  : INSN(BPF_JMP | BPF_JEQ | BPF_K, BPF_REG_1, 0, 0, 0);
 	}
 	if (r->major >= 0) {
 		jumps[jumps_n++] = n;
@@ -115,7 +122,8 @@ static int parse_rule(const Microvm__DeviceRule *m, struct rule *r, struct err *
 			       (long long)r->minor);
 	for (a = m->access; *a; a++) {
 		if (!strchr("rwm", *a))
-			return err_set(e, EINVAL, "resources.devices: access \"%s\" is not made of r, w and m", m->access);
+			return err_set(e, EINVAL, "resources.devices: access \"%s\" is not made of r, w and m",
+				       m->access);
 		r->access |= *a == 'r' ? BPF_DEVCG_ACC_READ : *a == 'w' ? BPF_DEVCG_ACC_WRITE : BPF_DEVCG_ACC_MKNOD;
 	}
 	if (!r->access)
@@ -137,7 +145,7 @@ static int load_program(const struct bpf_insn *p, size_t len)
 	attr.prog_type = BPF_PROG_TYPE_CGROUP_DEVICE;
 	attr.insns = (uintptr_t)p;
 	attr.insn_cnt = (uint32_t)len;
-	attr.license = (uintptr_t)"Apache-2.0";
+	attr.license = (uintptr_t) "Apache-2.0";
 	fd = bpf_call(BPF_PROG_LOAD, &attr);
 	return fd < 0 ? -errno : fd;
 }

@@ -28,8 +28,10 @@ static int apply_swap(const struct cgroup *g, const Microvm__Memory *m, struct e
 		if (!m->limit || m->limit->value <= 0)
 			return err_set(e, EINVAL, "memory.swap is set to %lld without a memory limit", (long long)swap);
 		if (swap < m->limit->value)
-			return err_set(e, EINVAL, "memory.swap (%lld) counts memory and swap together, so it can't be below "
-				       "memory.limit (%lld)", (long long)swap, (long long)m->limit->value);
+			return err_set(e, EINVAL,
+				       "memory.swap (%lld) counts memory and swap together, so it can't be below "
+				       "memory.limit (%lld)",
+				       (long long)swap, (long long)m->limit->value);
 		swap -= m->limit->value;
 	}
 	/* A kernel without swap keeps any limit of it. */
@@ -70,8 +72,8 @@ static int apply_cpu(const struct cgroup *g, const Microvm__CPU *c, struct err *
 		r = cgroup_write(g, "cpu.weight", buf, e);
 	}
 	if (!r && (c->quota || c->period)) {
-		int n = c->quota && c->quota->value > 0 ? snprintf(buf, sizeof(buf), "%lld", (long long)c->quota->value) :
-							  snprintf(buf, sizeof(buf), "max");
+		int n = c->quota && c->quota->value > 0 ? snprintf(buf, sizeof(buf), "%lld", (long long)c->quota->value)
+							: snprintf(buf, sizeof(buf), "max");
 
 		if (c->period && c->period->value)
 			snprintf(buf + n, sizeof(buf) - (size_t)n, " %llu", (unsigned long long)c->period->value);
@@ -90,8 +92,14 @@ static int apply_cpu(const struct cgroup *g, const Microvm__CPU *c, struct err *
 
 static int apply_throttle(const struct cgroup *g, const Microvm__Throttle *t, struct err *e)
 {
-	const struct { const char *key; const Microvm__UInt64Value *v; } fields[] = {
-		{ "rbps", t->read_bps }, { "wbps", t->write_bps }, { "riops", t->read_iops }, { "wiops", t->write_iops },
+	const struct {
+		const char *key;
+		const Microvm__UInt64Value *v;
+	} fields[] = {
+		{ "rbps", t->read_bps },
+		{ "wbps", t->write_bps },
+		{ "riops", t->read_iops },
+		{ "wiops", t->write_iops },
 	};
 	char buf[256];
 	size_t i;
@@ -120,7 +128,8 @@ static int apply_io(const struct cgroup *g, const Microvm__BlockIO *io, struct e
 		uint64_t w = io->weight->value;
 
 		if (w < 10 || w > 1000)
-			return err_set(e, ERANGE, "blockIO.weight %llu is not within 10 and 1000", (unsigned long long)w);
+			return err_set(e, ERANGE, "blockIO.weight %llu is not within 10 and 1000",
+				       (unsigned long long)w);
 		if (cgroup_has(g, "io.bfq.weight")) {
 			snprintf(buf, sizeof(buf), "%llu", (unsigned long long)w);
 			r = cgroup_write(g, "io.bfq.weight", buf, e);

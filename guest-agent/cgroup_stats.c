@@ -19,9 +19,14 @@ static uint64_t read_number(const struct cgroup *g, const char *file)
 /* io.stat: "MAJ:MIN rbytes=N wbytes=N rios=N wios=N …", one line a device. */
 static void read_io(const struct cgroup *g, Microvm__Stats *s)
 {
-	const struct { const char *key; uint64_t *sum; } fields[] = {
-		{ "rbytes=", &s->io_read_bytes }, { "wbytes=", &s->io_write_bytes },
-		{ "rios=", &s->io_reads }, { "wios=", &s->io_writes },
+	const struct {
+		const char *key;
+		uint64_t *sum;
+	} fields[] = {
+		{ "rbytes=", &s->io_read_bytes },
+		{ "wbytes=", &s->io_write_bytes },
+		{ "rios=", &s->io_reads },
+		{ "wios=", &s->io_writes },
 	};
 	_cleanup_free_ char *text = NULL;
 	char *word, *save = NULL;

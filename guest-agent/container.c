@@ -21,14 +21,14 @@
 struct container {
 	char *id;
 	struct cgroup cgroup;
-	pid_t pid;		/* first process; as long as it isn't reaped */
+	pid_t pid; /* first process; as long as it isn't reaped */
 	int pidfd;
-	int sync;		/* to the process that waits for its start; -1 afterwards */
+	int sync; /* to the process that waits for its start; -1 afterwards */
 	bool started, exited, paused;
-	bool has_root;		/* a root that was mounted here */
-	uint64_t namespaces;	/* CLONE_NEW* flags of those that an exec joins */
+	bool has_root;	     /* a root that was mounted here */
+	uint64_t namespaces; /* CLONE_NEW* flags of those that an exec joins */
 	uint64_t oom_taken;
-	Microvm__Spec *kept;	/* what is needed later: version, annotations, hooks, seccomp */
+	Microvm__Spec *kept; /* what is needed later: version, annotations, hooks, seccomp */
 };
 
 static int refuse(const Microvm__CreateContainerRequest *req, struct err *e)
@@ -97,8 +97,12 @@ static int make(struct container *c, const Microvm__CreateContainerRequest *req,
 {
 	const Microvm__Spec *spec = req->spec;
 	struct launch l = {
-		.id = c->id, .process = spec->process, .spec = spec, .rootfs = req->rootfs,
-		.seccomp = spec->linux->seccomp, .join = -1,
+		.id = c->id,
+		.process = spec->process,
+		.spec = spec,
+		.rootfs = req->rootfs,
+		.seccomp = spec->linux->seccomp,
+		.join = -1,
 		.stdio = io->stdio,
 	};
 	uint64_t new_flags, joined;
@@ -190,8 +194,13 @@ int container_exec(struct container *c, const Microvm__Process *process, const c
 		   pid_t *pid, struct err *e)
 {
 	struct launch l = {
-		.id = c->id, .process = process, .seccomp = c->kept->linux->seccomp, .join = c->pidfd,
-		.join_flags = c->namespaces, .cgroup = c->cgroup.dir, .stdio = io->stdio,
+		.id = c->id,
+		.process = process,
+		.seccomp = c->kept->linux->seccomp,
+		.join = c->pidfd,
+		.join_flags = c->namespaces,
+		.cgroup = c->cgroup.dir,
+		.stdio = io->stdio,
 	};
 	int sync, r;
 
@@ -240,7 +249,8 @@ int container_signal(struct container *c, pid_t pid, int signal, bool all, struc
 
 int container_pause(struct container *c, struct err *e)
 {
-	int r = c->exited ? err_set(e, ESRCH, "container %s is not running", c->id) : cgroup_freeze(&c->cgroup, true, e);
+	int r = c->exited ? err_set(e, ESRCH, "container %s is not running", c->id)
+			  : cgroup_freeze(&c->cgroup, true, e);
 
 	c->paused |= !r;
 	return r;

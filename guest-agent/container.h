@@ -30,8 +30,8 @@
 #include "base/err.h"
 #include "guest-agent/agent.pb-c.h"
 
-#define CONTAINER_CGROUP "microvm"	/* the cgroup below which all containers' are */
-#define CONTAINER_RUN "/run/microvm"	/* state of containers: root mounts, writable layers */
+#define CONTAINER_CGROUP "microvm"   /* the cgroup below which all containers' are */
+#define CONTAINER_RUN "/run/microvm" /* state of containers: root mounts, writable layers */
 #define CONTAINER_SETUP_S 10u
 
 struct container;
@@ -42,8 +42,8 @@ struct container;
  * container's own devpts, and console_master is the caller's afterwards (O_CLOEXEC, otherwise -1).
  */
 struct container_io {
-	int stdio[3];		/* in */
-	int console_master;	/* out */
+	int stdio[3];	    /* in */
+	int console_master; /* out */
 };
 
 /*

@@ -57,8 +57,7 @@ static void report(enum report_type type, int value, const char *msg, int fd)
 		_exit(125);
 }
 
-__attribute__((noreturn))
-static void give_up(const struct err *e, int status)
+__attribute__((noreturn)) static void give_up(const struct err *e, int status)
 {
 	report(REPORT_ERROR, e->code ? e->code : EIO, e->msg, -1);
 	_exit(status);
@@ -183,7 +182,8 @@ static int set_names(const Microvm__Spec *spec, struct err *e)
 /* The agent's root is nobody in a user namespace before it says who it wants to be there. */
 static int become_root(struct err *e)
 {
-	if (syscall(SYS_setgroups, 0, NULL) < 0 || syscall(SYS_setresgid, 0, 0, 0) < 0 || syscall(SYS_setresuid, 0, 0, 0) < 0)
+	if (syscall(SYS_setgroups, 0, NULL) < 0 || syscall(SYS_setresgid, 0, 0, 0) < 0 ||
+	    syscall(SYS_setresuid, 0, 0, 0) < 0)
 		return err_errno(e, errno, "root of the user namespace; do the mappings have 0?");
 	return 0;
 }

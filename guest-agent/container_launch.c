@@ -17,14 +17,16 @@
 #include "guest-agent/mounts.h"
 #include "guest-agent/process.h"
 
-#define END_MS 5000	/* for a killed child to be gone */
+#define END_MS 5000 /* for a killed child to be gone */
 
 /* The next report; a fd that came with it into *fd (may be NULL). 0: the other side has ended without one. */
 static int receive(int sync, uint64_t deadline_ns, struct report *rep, int *fd)
 {
 	char control[CMSG_SPACE(sizeof(int))];
 	struct iovec iov = { .iov_base = rep, .iov_len = sizeof(*rep) };
-	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control) };
+	struct msghdr m = {
+		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)
+	};
 	struct cmsghdr *c;
 	ssize_t n;
 
@@ -73,7 +75,8 @@ static int expect(int sync, uint64_t deadline_ns, enum report_type type, int *va
 	if (r < 0)
 		return err_errno(e, -r, "the process that is being set up");
 	if (!r)
-		return err_set(e, ECHILD, "the process was killed while it was being set up; is its memory limit too low?");
+		return err_set(e, ECHILD,
+			       "the process was killed while it was being set up; is its memory limit too low?");
 	if (rep.type == REPORT_ERROR)
 		return err_set(e, rep.value, "%s", rep.msg);
 	if (rep.type != type)
@@ -176,6 +179,7 @@ int launch_go(int sync, pid_t pid, unsigned int limit_s, struct err *e)
 	if (r > 0)
 		return err_set(e, rep.value, "%s", rep.msg);
 	kill(pid, SIGKILL);
-	return r == -ETIMEDOUT ? err_set(e, ETIMEDOUT, "starting the program took longer than %u s", CONTAINER_SETUP_S + limit_s) :
-				 err_errno(e, -r, "starting the program");
+	return r == -ETIMEDOUT ? err_set(e, ETIMEDOUT, "starting the program took longer than %u s",
+					 CONTAINER_SETUP_S + limit_s)
+			       : err_errno(e, -r, "starting the program");
 }

@@ -19,9 +19,13 @@
 #endif
 
 /* In the order of joining: the user namespace last, as it takes away the right to join the others. */
-static const struct { const char *type; uint64_t flag; } namespaces[] = {
-	{ "ipc", CLONE_NEWIPC }, { "uts", CLONE_NEWUTS }, { "network", CLONE_NEWNET }, { "pid", CLONE_NEWPID },
-	{ "cgroup", CLONE_NEWCGROUP }, { "time", CLONE_NEWTIME }, { "mount", CLONE_NEWNS }, { "user", CLONE_NEWUSER },
+static const struct {
+	const char *type;
+	uint64_t flag;
+} namespaces[] = {
+	{ "ipc", CLONE_NEWIPC },  { "uts", CLONE_NEWUTS },	 { "network", CLONE_NEWNET },
+	{ "pid", CLONE_NEWPID },  { "cgroup", CLONE_NEWCGROUP }, { "time", CLONE_NEWTIME },
+	{ "mount", CLONE_NEWNS }, { "user", CLONE_NEWUSER },
 };
 
 static uint64_t flag_of(const char *type)
@@ -55,13 +59,15 @@ int namespaces_check(const Microvm__Spec *spec, uint64_t *new_flags, uint64_t *j
 	}
 	all = *new_flags | *joined_flags;
 	if (!(all & CLONE_NEWNS))
-		return err_set(e, ENOTSUP, "linux.namespaces: a container without a mount namespace can't be made; add one");
+		return err_set(e, ENOTSUP,
+			       "linux.namespaces: a container without a mount namespace can't be made; add one");
 	if ((spec->hostname[0] || spec->domainname[0]) && !(all & CLONE_NEWUTS))
 		return err_set(e, EINVAL, "hostname: needs a uts namespace in linux.namespaces");
 	if ((l->n_uid_mappings || l->n_gid_mappings) && !(all & CLONE_NEWUSER))
 		return err_set(e, EINVAL, "linux.uidMappings: need a user namespace in linux.namespaces");
 	if (*new_flags & CLONE_NEWUSER && !(l->n_uid_mappings && l->n_gid_mappings))
-		return err_set(e, EINVAL, "linux.namespaces: a new user namespace needs linux.uidMappings and gidMappings");
+		return err_set(e, EINVAL,
+			       "linux.namespaces: a new user namespace needs linux.uidMappings and gidMappings");
 	if (l->n_time_offsets && !(*new_flags & CLONE_NEWTIME))
 		return err_set(e, EINVAL, "linux.timeOffsets: need a new time namespace in linux.namespaces");
 	return 0;
@@ -116,8 +122,8 @@ int namespaces_loopback_up(struct err *e)
 static bool sysctl_allowed(const char *name, uint64_t new_flags)
 {
 	static const char *const ipc[] = {
-		"kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", "kernel.shmall", "kernel.shmmax",
-		"kernel.shmmni", "kernel.shm_rmid_forced",
+		"kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem",
+		"kernel.shmall", "kernel.shmmax", "kernel.shmmni", "kernel.shm_rmid_forced",
 	};
 	size_t i;
 
@@ -143,7 +149,8 @@ int namespaces_sysctl(const Microvm__Linux *l, uint64_t new_flags, struct err *e
 		char path[256], *s;
 
 		if (strlen(name) >= sizeof(path) || strstr(name, "..") || !sysctl_allowed(name, new_flags))
-			return err_set(e, ENOTSUP, "linux.sysctl: %s does not belong to a namespace of this container", name);
+			return err_set(e, ENOTSUP, "linux.sysctl: %s does not belong to a namespace of this container",
+				       name);
 		memcpy(path, name, strlen(name) + 1);
 		/* "net.ipv4.conf.eth0/1.x" has a dot in a device's name: dots and slashes change places. */
 		for (s = path; *s; s++)

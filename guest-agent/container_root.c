@@ -104,7 +104,8 @@ static bool has_bind(const Microvm__Spec *spec, const char *destination)
 	return false;
 }
 
-static int fill_root(const struct launch *l, int root, bool userns, bool terminal, int *master, int *slave, struct err *e)
+static int fill_root(const struct launch *l, int root, bool userns, bool terminal, int *master, int *slave,
+		     struct err *e)
 {
 	const Microvm__Spec *spec = l->spec;
 	size_t i;

@@ -22,21 +22,21 @@ enum report_type { REPORT_PID = 1, REPORT_READY, REPORT_ERROR };
 
 struct report {
 	enum report_type type;
-	int value;		/* REPORT_PID: the pid; REPORT_ERROR: errno */
+	int value; /* REPORT_PID: the pid; REPORT_ERROR: errno */
 	char msg[ERR_MSG_MAX];
 };
 
 struct launch {
 	const char *id;
 	const Microvm__Process *process;
-	const Microvm__Spec *spec;		/* of a container that is being made; NULL: exec in one that is there */
-	const Microvm__Rootfs *rootfs;		/* goes with spec */
+	const Microvm__Spec *spec;     /* of a container that is being made; NULL: exec in one that is there */
+	const Microvm__Rootfs *rootfs; /* goes with spec */
 	const Microvm__Seccomp *seccomp;
-	pid_t pid;				/* the child's, as the agent knows it; in the child, from the first GO on */
-	uint64_t join_flags;			/* exec: CLONE_NEW* of the namespaces to join */
-	int join;				/* exec: pidfd of the container's first process */
-	int cgroup;				/* folder's fd */
-	int sync;				/* the child's end */
+	pid_t pid;	     /* the child's, as the agent knows it; in the child, from the first GO on */
+	uint64_t join_flags; /* exec: CLONE_NEW* of the namespaces to join */
+	int join;	     /* exec: pidfd of the container's first process */
+	int cgroup;	     /* folder's fd */
+	int sync;	     /* the child's end */
 	const int *stdio;
 };
 

@@ -22,20 +22,25 @@
 
 struct node {
 	const char *path;
-	mode_t mode;		/* with S_IFCHR and the like */
+	mode_t mode; /* with S_IFCHR and the like */
 	dev_t dev;
 	uid_t uid;
 	gid_t gid;
 };
 
 /* Those that the runtime spec wants in every container ("Default Devices"); console and ptmx are made elsewhere. */
-static const struct { const char *path; unsigned int major, minor; } defaults[] = {
-	{ "/dev/null", 1, 3 }, { "/dev/zero", 1, 5 }, { "/dev/full", 1, 7 }, { "/dev/random", 1, 8 },
-	{ "/dev/urandom", 1, 9 }, { "/dev/tty", 5, 0 },
+static const struct {
+	const char *path;
+	unsigned int major, minor;
+} defaults[] = {
+	{ "/dev/null", 1, 3 },	 { "/dev/zero", 1, 5 },	   { "/dev/full", 1, 7 },
+	{ "/dev/random", 1, 8 }, { "/dev/urandom", 1, 9 }, { "/dev/tty", 5, 0 },
 };
 
-static const struct { const char *path, *target; } links[] = {
-	{ "fd", "/proc/self/fd" }, { "stdin", "/proc/self/fd/0" }, { "stdout", "/proc/self/fd/1" },
+static const struct {
+	const char *path, *target;
+} links[] = {
+	{ "fd", "/proc/self/fd" },	 { "stdin", "/proc/self/fd/0" }, { "stdout", "/proc/self/fd/1" },
 	{ "stderr", "/proc/self/fd/2" }, { "ptmx", "pts/ptmx" },
 };
 
@@ -84,15 +89,22 @@ static int make_node(int root, const struct node *n)
 			return -EEXIST;
 	}
 	/* Nothing of the container runs yet, so the name is still what was just made or looked at: no symlink. */
-	if (fchownat(parent, name, n->uid, n->gid, AT_SYMLINK_NOFOLLOW) < 0 || fchmodat(parent, name, n->mode & 07777, 0) < 0)
+	if (fchownat(parent, name, n->uid, n->gid, AT_SYMLINK_NOFOLLOW) < 0 ||
+	    fchmodat(parent, name, n->mode & 07777, 0) < 0)
 		return -errno;
 	return 0;
 }
 
 static int parse_device(const Microvm__Device *d, struct node *n, struct err *e)
 {
-	static const struct { char type; mode_t mode; } types[] = {
-		{ 'c', S_IFCHR }, { 'u', S_IFCHR }, { 'b', S_IFBLK }, { 'p', S_IFIFO },
+	static const struct {
+		char type;
+		mode_t mode;
+	} types[] = {
+		{ 'c', S_IFCHR },
+		{ 'u', S_IFCHR },
+		{ 'b', S_IFBLK },
+		{ 'p', S_IFIFO },
 	};
 	size_t i;
 
@@ -102,7 +114,8 @@ static int parse_device(const Microvm__Device *d, struct node *n, struct err *e)
 	if (i == ARRAY_SIZE(types))
 		return err_set(e, EINVAL, "device %s: \"%s\" is no type; there are c, b and p", d->path, d->type);
 	if (d->major < 0 || d->major > 0xfff || d->minor < 0 || d->minor > 0xfffff)
-		return err_set(e, ERANGE, "device %s: there is no %lld:%lld", d->path, (long long)d->major, (long long)d->minor);
+		return err_set(e, ERANGE, "device %s: there is no %lld:%lld", d->path, (long long)d->major,
+			       (long long)d->minor);
 	*n = (struct node){
 		.path = d->path,
 		.mode = types[i].mode | (d->file_mode ? (mode_t)d->file_mode->value & 07777 : 0666),
@@ -137,7 +150,8 @@ int devices_make(int root, const Microvm__Linux *l, struct err *e)
 	int r;
 
 	for (i = 0; i < ARRAY_SIZE(defaults); i++) {
-		n = (struct node){ .path = defaults[i].path, .mode = S_IFCHR | 0666,
+		n = (struct node){ .path = defaults[i].path,
+				   .mode = S_IFCHR | 0666,
 				   .dev = makedev(defaults[i].major, defaults[i].minor) };
 		r = make_node(root, &n);
 		if (r)

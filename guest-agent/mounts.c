@@ -48,7 +48,8 @@ static int fs_option(int fs, const char *option, struct err *e)
 {
 	const char *value = strchr(option, '=');
 	_cleanup_free_ char *key = xstrndup(option, value ? (size_t)(value - option) : strlen(option));
-	int r = value ? fsconfig(fs, FSCONFIG_SET_STRING, key, value + 1, 0) : fsconfig(fs, FSCONFIG_SET_FLAG, key, NULL, 0);
+	int r = value ? fsconfig(fs, FSCONFIG_SET_STRING, key, value + 1, 0)
+		      : fsconfig(fs, FSCONFIG_SET_FLAG, key, NULL, 0);
 	char what[160];
 
 	if (!r)
@@ -65,8 +66,8 @@ int mount_new(const char *type, const char *source, const char *const *data, siz
 	size_t i;
 
 	if (fs < 0)
-		return errno == ENODEV ? err_set(e, ENODEV, "the guest's kernel has no file system \"%s\"", type) :
-					 err_errno(e, errno, "file system \"%s\"", type);
+		return errno == ENODEV ? err_set(e, ENODEV, "the guest's kernel has no file system \"%s\"", type)
+				       : err_errno(e, errno, "file system \"%s\"", type);
 	if (source && *source && fsconfig(fs, FSCONFIG_SET_STRING, "source", source, 0) < 0)
 		return fs_fail(fs, e, errno, "source");
 	for (i = 0; !r && i < n; i++)
@@ -82,7 +83,8 @@ int mount_new(const char *type, const char *source, const char *const *data, siz
 /* Kernel file systems: "ro" is a matter of the mount; one instance may be mounted elsewhere, writable. */
 static bool is_virtual(const char *type)
 {
-	static const char *const types[] = { "proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup2", "devtmpfs", "securityfs" };
+	static const char *const types[] = { "proc",   "sysfs",	  "tmpfs",    "devpts",
+					     "mqueue", "cgroup2", "devtmpfs", "securityfs" };
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(types); i++)
@@ -130,12 +132,14 @@ static int make_bind(const Microvm__Mount *m, const struct mount_plan *p, bool u
 		return err_errno(e, -fd, "source %s", m->source);
 	if (p->idmap && (m->n_uid_mappings || m->n_gid_mappings)) {
 		if (userns)
-			return err_set(e, ENOTSUP, "idmapped mounts can't be made in a container with a user namespace");
+			return err_set(e, ENOTSUP,
+				       "idmapped mounts can't be made in a container with a user namespace");
 		ns = mount_idmap_ns(m->uid_mappings, m->n_uid_mappings, m->gid_mappings, m->n_gid_mappings, e);
 		if (ns < 0)
 			return ns;
 		attr.userns_fd = (uint64_t)ns;
-		if (mount_setattr(fd, "", AT_EMPTY_PATH | (p->idmap_recursive ? AT_RECURSIVE : 0), &attr, sizeof(attr)) < 0)
+		if (mount_setattr(fd, "", AT_EMPTY_PATH | (p->idmap_recursive ? AT_RECURSIVE : 0), &attr,
+				  sizeof(attr)) < 0)
 			return err_errno(e, errno, "the ids of %s can't be mapped", m->source);
 	}
 	return take_fd(&fd);
@@ -251,7 +255,8 @@ static int mask_one(int at, int *empty)
 		/* One empty folder hides them all. */
 		if (*empty < 0)
 			*empty = mount_new("tmpfs", "tmpfs", options, ARRAY_SIZE(options),
-					   MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC, NULL);
+					   MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC,
+					   NULL);
 		fd = *empty < 0 ? *empty : dup(*empty);
 	} else {
 		fd = clone_tree("/dev/null", false);

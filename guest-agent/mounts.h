@@ -26,11 +26,11 @@ int rootfs_write(int root, const char *path, const void *data, size_t len, mode_
 
 struct mount_plan {
 	bool bind, recursive, remount, copy_up, idmap, idmap_recursive;
-	uint64_t set, clear;			/* MOUNT_ATTR_* of the mount itself */
-	uint64_t set_all, clear_all;		/* … and of all below it */
-	uint64_t propagation;			/* MS_PRIVATE …; 0: as it comes */
+	uint64_t set, clear;	     /* MOUNT_ATTR_* of the mount itself */
+	uint64_t set_all, clear_all; /* … and of all below it */
+	uint64_t propagation;	     /* MS_PRIVATE …; 0: as it comes */
 	bool propagation_all;
-	bool read_only;				/* "ro", for file systems that have to know */
+	bool read_only; /* "ro", for file systems that have to know */
 	/* What goes to the file system: "key" or "key=value", the message's own strings. */
 	const char **data;
 	size_t data_n;
@@ -65,8 +65,8 @@ int mount_copy_up(int from, int to);
 int mount_idmap_ns(Microvm__IDMapping *const *uids, size_t uids_n, Microvm__IDMapping *const *gids, size_t gids_n,
 		   struct err *e);
 /* Writes the mappings of pid's user namespace. */
-int idmap_write(pid_t pid, Microvm__IDMapping *const *uids, size_t uids_n, Microvm__IDMapping *const *gids, size_t gids_n,
-		struct err *e);
+int idmap_write(pid_t pid, Microvm__IDMapping *const *uids, size_t uids_n, Microvm__IDMapping *const *gids,
+		size_t gids_n, struct err *e);
 
 /* ---- the root (mounts_rootfs.c), in the agent's mount namespace ---- */
 

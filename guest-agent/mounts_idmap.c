@@ -12,7 +12,7 @@
 #include "base/util.h"
 #include "guest-agent/mounts.h"
 
-#define MAPPINGS_MAX 340u	/* the kernel's own limit */
+#define MAPPINGS_MAX 340u /* the kernel's own limit */
 
 static int write_map(int proc, const char *file, Microvm__IDMapping *const *list, size_t n, struct err *e)
 {
@@ -26,7 +26,8 @@ static int write_map(int proc, const char *file, Microvm__IDMapping *const *list
 		return err_set(e, E2BIG, "%s: %zu mappings, the kernel takes %u", file, n, MAPPINGS_MAX);
 	text = xcalloc(n, 36);
 	for (i = 0; i < n; i++)
-		used += (size_t)snprintf(text + used, 36, "%u %u %u\n", list[i]->container_id, list[i]->host_id, list[i]->size);
+		used += (size_t)snprintf(text + used, 36, "%u %u %u\n", list[i]->container_id, list[i]->host_id,
+					 list[i]->size);
 	fd = openat(proc, file, O_WRONLY | O_CLOEXEC);
 	/* The kernel wants all of it in one write. */
 	if (fd < 0 || write(fd, text, used) < 0)
@@ -42,8 +43,8 @@ static int write_maps(int proc, Microvm__IDMapping *const *uids, size_t uids_n, 
 	return r ? r : write_map(proc, "gid_map", gids, gids_n, e);
 }
 
-int idmap_write(pid_t pid, Microvm__IDMapping *const *uids, size_t uids_n, Microvm__IDMapping *const *gids, size_t gids_n,
-		struct err *e)
+int idmap_write(pid_t pid, Microvm__IDMapping *const *uids, size_t uids_n, Microvm__IDMapping *const *gids,
+		size_t gids_n, struct err *e)
 {
 	_cleanup_close_ int proc = -1;
 	char path[32];
@@ -91,7 +92,8 @@ int mount_idmap_ns(Microvm__IDMapping *const *uids, size_t uids_n, Microvm__IDMa
 
 	if (pid < 0)
 		return pid;
-	r = proc < 0 ? err_set(e, ENOENT, "a user namespace: no /proc") : write_maps(proc, uids, uids_n, gids, gids_n, e);
+	r = proc < 0 ? err_set(e, ENOENT, "a user namespace: no /proc")
+		     : write_maps(proc, uids, uids_n, gids, gids_n, e);
 	fd = r ? r : openat(proc, "ns/user", O_RDONLY | O_CLOEXEC);
 	if (!r && fd < 0)
 		fd = err_errno(e, errno, "a user namespace");

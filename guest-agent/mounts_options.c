@@ -13,13 +13,22 @@
 #endif
 
 /* Attributes of a mount. Each has a twin with "r" before it, for all mounts below as well. */
-static const struct { const char *name; uint64_t set, clear; } attributes[] = {
-	{ "ro", MOUNT_ATTR_RDONLY, 0 },			{ "rw", 0, MOUNT_ATTR_RDONLY },
-	{ "nosuid", MOUNT_ATTR_NOSUID, 0 },		{ "suid", 0, MOUNT_ATTR_NOSUID },
-	{ "nodev", MOUNT_ATTR_NODEV, 0 },		{ "dev", 0, MOUNT_ATTR_NODEV },
-	{ "noexec", MOUNT_ATTR_NOEXEC, 0 },		{ "exec", 0, MOUNT_ATTR_NOEXEC },
-	{ "nodiratime", MOUNT_ATTR_NODIRATIME, 0 },	{ "diratime", 0, MOUNT_ATTR_NODIRATIME },
-	{ "nosymfollow", MOUNT_ATTR_NOSYMFOLLOW, 0 },	{ "symfollow", 0, MOUNT_ATTR_NOSYMFOLLOW },
+static const struct {
+	const char *name;
+	uint64_t set, clear;
+} attributes[] = {
+	{ "ro", MOUNT_ATTR_RDONLY, 0 },
+	{ "rw", 0, MOUNT_ATTR_RDONLY },
+	{ "nosuid", MOUNT_ATTR_NOSUID, 0 },
+	{ "suid", 0, MOUNT_ATTR_NOSUID },
+	{ "nodev", MOUNT_ATTR_NODEV, 0 },
+	{ "dev", 0, MOUNT_ATTR_NODEV },
+	{ "noexec", MOUNT_ATTR_NOEXEC, 0 },
+	{ "exec", 0, MOUNT_ATTR_NOEXEC },
+	{ "nodiratime", MOUNT_ATTR_NODIRATIME, 0 },
+	{ "diratime", 0, MOUNT_ATTR_NODIRATIME },
+	{ "nosymfollow", MOUNT_ATTR_NOSYMFOLLOW, 0 },
+	{ "symfollow", 0, MOUNT_ATTR_NOSYMFOLLOW },
 	/* These four exclude each other: a field, not bits. */
 	{ "noatime", MOUNT_ATTR_NOATIME, MOUNT_ATTR__ATIME },
 	{ "relatime", MOUNT_ATTR_RELATIME, MOUNT_ATTR__ATIME },
@@ -47,8 +56,14 @@ static bool in_list(const char *const *list, size_t n, const char *s)
 
 uint64_t mount_propagation(const char *name, bool *recursive)
 {
-	static const struct { const char *name; uint64_t flag; } kinds[] = {
-		{ "private", MS_PRIVATE }, { "shared", MS_SHARED }, { "slave", MS_SLAVE }, { "unbindable", MS_UNBINDABLE },
+	static const struct {
+		const char *name;
+		uint64_t flag;
+	} kinds[] = {
+		{ "private", MS_PRIVATE },
+		{ "shared", MS_SHARED },
+		{ "slave", MS_SLAVE },
+		{ "unbindable", MS_UNBINDABLE },
 	};
 	size_t i;
 
@@ -117,10 +132,11 @@ static bool take_kind(struct mount_plan *p, const char *o)
 static int check(const Microvm__Mount *m, const struct mount_plan *p, struct err *e)
 {
 	if (p->bind && p->data_n)
-		return err_set(e, EINVAL, "mount %s: option \"%s\" is not for a bind mount", m->destination, p->data[0]);
+		return err_set(e, EINVAL, "mount %s: option \"%s\" is not for a bind mount", m->destination,
+			       p->data[0]);
 	if (p->bind && !p->remount && m->source[0] != '/')
-		return err_set(e, EINVAL, "mount %s: source \"%s\" is not an absolute path of the guest", m->destination,
-			       m->source);
+		return err_set(e, EINVAL, "mount %s: source \"%s\" is not an absolute path of the guest",
+			       m->destination, m->source);
 	if (p->copy_up && !str_eq(m->type, "tmpfs"))
 		return err_set(e, EINVAL, "mount %s: tmpcopyup is for tmpfs, not %s", m->destination, m->type);
 	if (p->idmap && !p->bind)

@@ -13,7 +13,7 @@
 #include "base/util.h"
 #include "guest-agent/mounts.h"
 
-#define LINKS_MAX 40	/* as the kernel's */
+#define LINKS_MAX 40 /* as the kernel's */
 
 int rootfs_open(int root, const char *path, int flags)
 {

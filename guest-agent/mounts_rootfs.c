@@ -100,7 +100,8 @@ static int mount_source(const char *id, const char *name, const Microvm__Rootfs 
 		if (str_eq(rootfs->fstype, types[i]))
 			break;
 	if (i == ARRAY_SIZE(types))
-		return err_set(e, ENOTSUP, "\"%s\" is not a file system for a root; there are erofs, ext4, virtiofs and bind",
+		return err_set(e, ENOTSUP,
+			       "\"%s\" is not a file system for a root; there are erofs, ext4, virtiofs and bind",
 			       rootfs->fstype);
 	for (i = 0; i < rootfs->n_options; i++)
 		data[i] = rootfs->options[i];
@@ -149,7 +150,8 @@ static int write_files(const char *id, const Microvm__Rootfs *rootfs, struct err
 	if (root < 0)
 		return root;
 	if (rootfs->n_files > FILES_MAX)
-		return err_set(e, E2BIG, "%zu files for the root file system, at most %u are taken", rootfs->n_files, FILES_MAX);
+		return err_set(e, E2BIG, "%zu files for the root file system, at most %u are taken", rootfs->n_files,
+			       FILES_MAX);
 	for (i = 0; i < rootfs->n_files; i++) {
 		const Microvm__RootFile *f = rootfs->files[i];
 		int r = rootfs_write(root, f->path, f->data.data, f->data.len, f->mode ? f->mode : 0644);

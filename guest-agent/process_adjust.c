@@ -23,13 +23,26 @@ struct sched_attributes {
 	uint64_t runtime, deadline, period;
 };
 
-static const struct { const char *name; int resource; } limits[] = {
-	{ "RLIMIT_AS", RLIMIT_AS }, { "RLIMIT_CORE", RLIMIT_CORE }, { "RLIMIT_CPU", RLIMIT_CPU },
-	{ "RLIMIT_DATA", RLIMIT_DATA }, { "RLIMIT_FSIZE", RLIMIT_FSIZE }, { "RLIMIT_LOCKS", RLIMIT_LOCKS },
-	{ "RLIMIT_MEMLOCK", RLIMIT_MEMLOCK }, { "RLIMIT_MSGQUEUE", RLIMIT_MSGQUEUE }, { "RLIMIT_NICE", RLIMIT_NICE },
-	{ "RLIMIT_NOFILE", RLIMIT_NOFILE }, { "RLIMIT_NPROC", RLIMIT_NPROC }, { "RLIMIT_RSS", RLIMIT_RSS },
-	{ "RLIMIT_RTPRIO", RLIMIT_RTPRIO }, { "RLIMIT_RTTIME", RLIMIT_RTTIME },
-	{ "RLIMIT_SIGPENDING", RLIMIT_SIGPENDING }, { "RLIMIT_STACK", RLIMIT_STACK },
+static const struct {
+	const char *name;
+	int resource;
+} limits[] = {
+	{ "RLIMIT_AS", RLIMIT_AS },
+	{ "RLIMIT_CORE", RLIMIT_CORE },
+	{ "RLIMIT_CPU", RLIMIT_CPU },
+	{ "RLIMIT_DATA", RLIMIT_DATA },
+	{ "RLIMIT_FSIZE", RLIMIT_FSIZE },
+	{ "RLIMIT_LOCKS", RLIMIT_LOCKS },
+	{ "RLIMIT_MEMLOCK", RLIMIT_MEMLOCK },
+	{ "RLIMIT_MSGQUEUE", RLIMIT_MSGQUEUE },
+	{ "RLIMIT_NICE", RLIMIT_NICE },
+	{ "RLIMIT_NOFILE", RLIMIT_NOFILE },
+	{ "RLIMIT_NPROC", RLIMIT_NPROC },
+	{ "RLIMIT_RSS", RLIMIT_RSS },
+	{ "RLIMIT_RTPRIO", RLIMIT_RTPRIO },
+	{ "RLIMIT_RTTIME", RLIMIT_RTTIME },
+	{ "RLIMIT_SIGPENDING", RLIMIT_SIGPENDING },
+	{ "RLIMIT_STACK", RLIMIT_STACK },
 };
 
 static int set_rlimit(pid_t pid, const Microvm__Rlimit *l, struct err *e)
@@ -43,7 +56,8 @@ static int set_rlimit(pid_t pid, const Microvm__Rlimit *l, struct err *e)
 	if (i == ARRAY_SIZE(limits))
 		return err_set(e, EINVAL, "rlimits: there is no \"%s\"", l->type);
 	if (prlimit(pid, (enum __rlimit_resource)limits[i].resource, &v, NULL) < 0)
-		return err_errno(e, errno, "%s of %llu:%llu", l->type, (unsigned long long)l->soft, (unsigned long long)l->hard);
+		return err_errno(e, errno, "%s of %llu:%llu", l->type, (unsigned long long)l->soft,
+				 (unsigned long long)l->hard);
 	return 0;
 }
 
@@ -62,20 +76,32 @@ static int set_oom_score_adj(pid_t pid, int64_t value, struct err *e)
 
 static int set_scheduler(pid_t pid, const Microvm__Scheduler *s, struct err *e)
 {
-	static const struct { const char *name; uint32_t policy; } policies[] = {
+	static const struct {
+		const char *name;
+		uint32_t policy;
+	} policies[] = {
 		{ "SCHED_OTHER", SCHED_NORMAL }, { "SCHED_FIFO", SCHED_FIFO }, { "SCHED_RR", SCHED_RR },
-		{ "SCHED_BATCH", SCHED_BATCH }, { "SCHED_IDLE", SCHED_IDLE }, { "SCHED_DEADLINE", SCHED_DEADLINE },
+		{ "SCHED_BATCH", SCHED_BATCH },	 { "SCHED_IDLE", SCHED_IDLE }, { "SCHED_DEADLINE", SCHED_DEADLINE },
 	};
-	static const struct { const char *name; uint64_t flag; } flags[] = {
-		{ "SCHED_FLAG_RESET_ON_FORK", SCHED_FLAG_RESET_ON_FORK }, { "SCHED_FLAG_RECLAIM", SCHED_FLAG_RECLAIM },
-		{ "SCHED_FLAG_DL_OVERRUN", SCHED_FLAG_DL_OVERRUN }, { "SCHED_FLAG_KEEP_POLICY", SCHED_FLAG_KEEP_POLICY },
+	static const struct {
+		const char *name;
+		uint64_t flag;
+	} flags[] = {
+		{ "SCHED_FLAG_RESET_ON_FORK", SCHED_FLAG_RESET_ON_FORK },
+		{ "SCHED_FLAG_RECLAIM", SCHED_FLAG_RECLAIM },
+		{ "SCHED_FLAG_DL_OVERRUN", SCHED_FLAG_DL_OVERRUN },
+		{ "SCHED_FLAG_KEEP_POLICY", SCHED_FLAG_KEEP_POLICY },
 		{ "SCHED_FLAG_KEEP_PARAMS", SCHED_FLAG_KEEP_PARAMS },
 		{ "SCHED_FLAG_UTIL_CLAMP_MIN", SCHED_FLAG_UTIL_CLAMP_MIN },
 		{ "SCHED_FLAG_UTIL_CLAMP_MAX", SCHED_FLAG_UTIL_CLAMP_MAX },
 	};
 	struct sched_attributes a = {
-		.size = sizeof(a), .nice = s->nice, .priority = (uint32_t)s->priority,
-		.runtime = s->runtime, .deadline = s->deadline, .period = s->period,
+		.size = sizeof(a),
+		.nice = s->nice,
+		.priority = (uint32_t)s->priority,
+		.runtime = s->runtime,
+		.deadline = s->deadline,
+		.period = s->period,
 	};
 	size_t i, k;
 
@@ -100,8 +126,12 @@ static int set_scheduler(pid_t pid, const Microvm__Scheduler *s, struct err *e)
 
 static int set_io_priority(pid_t pid, const Microvm__IOPriority *p, struct err *e)
 {
-	static const struct { const char *name; int class; } classes[] = {
-		{ "IOPRIO_CLASS_RT", IOPRIO_CLASS_RT }, { "IOPRIO_CLASS_BE", IOPRIO_CLASS_BE },
+	static const struct {
+		const char *name;
+		int class;
+	} classes[] = {
+		{ "IOPRIO_CLASS_RT", IOPRIO_CLASS_RT },
+		{ "IOPRIO_CLASS_BE", IOPRIO_CLASS_BE },
 		{ "IOPRIO_CLASS_IDLE", IOPRIO_CLASS_IDLE },
 	};
 	size_t i;
@@ -110,7 +140,8 @@ static int set_io_priority(pid_t pid, const Microvm__IOPriority *p, struct err *
 		if (str_eq(p->class_, classes[i].name))
 			break;
 	if (i == ARRAY_SIZE(classes) || p->priority < 0 || p->priority > 7)
-		return err_set(e, EINVAL, "ioPriority: \"%s\" with priority %d is not possible", p->class_, p->priority);
+		return err_set(e, EINVAL, "ioPriority: \"%s\" with priority %d is not possible", p->class_,
+			       p->priority);
 	if (syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, pid, IOPRIO_PRIO_VALUE(classes[i].class, p->priority)) < 0)
 		return err_errno(e, errno, "ioPriority %s %d", p->class_, p->priority);
 	return 0;

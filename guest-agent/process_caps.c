@@ -42,7 +42,8 @@ int caps_drop_bounding(const struct caps *caps, struct err *e)
 
 	/* Beyond those with names, too: a newer kernel's capabilities are not for a container that can't ask for them. */
 	for (cap = 0; prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++)
-		if (!(cap < CAPABILITY_COUNT && caps->bounding & (1ull << cap)) && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0)
+		if (!(cap < CAPABILITY_COUNT && caps->bounding & (1ull << cap)) &&
+		    prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0)
 			return err_errno(e, errno, "capabilities: %s can't be dropped", capability_name(cap));
 	return 0;
 }
@@ -64,7 +65,8 @@ int caps_apply(const struct caps *caps, struct err *e)
 		return err_errno(e, errno, "capabilities: the ambient set");
 	for (i = 0; i < CAPABILITY_COUNT; i++)
 		if (caps->ambient & (1ull << i) && prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, i, 0, 0) < 0)
-			return err_errno(e, errno, "capabilities: %s can't be ambient; it has to be permitted and inheritable",
+			return err_errno(e, errno,
+					 "capabilities: %s can't be ambient; it has to be permitted and inheritable",
 					 capability_name(i));
 	return 0;
 }

@@ -60,8 +60,7 @@ unsigned int hooks_limit_s(Microvm__Hook *const *hooks, size_t n)
 	return sum;
 }
 
-__attribute__((noreturn))
-static void hook_child(const Microvm__Hook *h, int in)
+__attribute__((noreturn)) static void hook_child(const Microvm__Hook *h, int in)
 {
 	_cleanup_close_ int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	char **args = xcalloc(h->n_args + 2, sizeof(*args));

@@ -13,7 +13,7 @@
 #include "base/util.h"
 #include "guest-agent/mounts.h"
 
-#define ID_MAX 0xfffffffeu	/* (uid_t)-1 means "leave as it is" to the kernel */
+#define ID_MAX 0xfffffffeu /* (uid_t)-1 means "leave as it is" to the kernel */
 #define FIELDS 7
 
 /* A part of a text: not NUL-terminated. */
@@ -169,7 +169,8 @@ static int resolve_name(const char *spec, const char *passwd, const char *group,
 	}
 	if (!find_user(passwd, user, numeric ? &id : NULL, u, name, sizeof(name))) {
 		if (!numeric)
-			return err_set(e, ENOENT, "no user \"%s\" in the container's /etc/passwd; give its number instead", user);
+			return err_set(e, ENOENT,
+				       "no user \"%s\" in the container's /etc/passwd; give its number instead", user);
 		u->uid = id;
 	}
 	if (group_name && group_name[1]) {
@@ -178,7 +179,8 @@ static int resolve_name(const char *spec, const char *passwd, const char *group,
 		if (find_group(group, group_name, numeric ? &id : NULL, &u->gid))
 			return 0;
 		if (!numeric)
-			return err_set(e, ENOENT, "no group \"%s\" in the container's /etc/group; give its number instead",
+			return err_set(e, ENOENT,
+				       "no group \"%s\" in the container's /etc/group; give its number instead",
 				       group_name);
 		u->gid = id;
 		return 0;
@@ -214,7 +216,8 @@ int user_resolve(const Microvm__User *m, const char *passwd, const char *group, 
 		gid_t gid = id;
 
 		if (!find_group(group, g, numeric ? &id : NULL, &gid) && !numeric)
-			r = err_set(e, ENOENT, "no group \"%s\" in the container's /etc/group; give its number instead", g);
+			r = err_set(e, ENOENT, "no group \"%s\" in the container's /etc/group; give its number instead",
+				    g);
 		else
 			r = add_group(u, gid, e);
 	}
@@ -245,7 +248,8 @@ static int read_text(int root, const char *path, char **text, struct err *e)
 	if (!S_ISREG(st.st_mode))
 		return err_set(e, EINVAL, "the container's %s is no regular file", path);
 	if (st.st_size > USER_FILE_MAX)
-		return err_set(e, EFBIG, "the container's %s is larger than the %u bytes that are read", path, USER_FILE_MAX);
+		return err_set(e, EFBIG, "the container's %s is larger than the %u bytes that are read", path,
+			       USER_FILE_MAX);
 	buf = xcalloc((size_t)st.st_size + 1, 1);
 	r = read_full(fd, buf, (size_t)st.st_size);
 	if (r && r != -ENODATA)

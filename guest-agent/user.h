@@ -10,16 +10,16 @@
 #include "base/err.h"
 #include "guest-agent/agent.pb-c.h"
 
-#define USER_FILE_MAX (4u << 20)	/* bytes of a passwd or group file */
-#define USER_GROUPS_MAX 65536u		/* the kernel's NGROUPS_MAX */
+#define USER_FILE_MAX (4u << 20) /* bytes of a passwd or group file */
+#define USER_GROUPS_MAX 65536u	 /* the kernel's NGROUPS_MAX */
 #define USER_HOME_MAX PATH_MAX
 
 struct user {
 	uid_t uid;
 	gid_t gid;
-	gid_t *groups;			/* additional ones, malloc'd */
+	gid_t *groups; /* additional ones, malloc'd */
 	size_t groups_n;
-	char home[USER_HOME_MAX];	/* "/" if nobody knows */
+	char home[USER_HOME_MAX]; /* "/" if nobody knows */
 };
 
 /*

@@ -18,7 +18,7 @@
 #define BUSYBOX "/bin/busybox"
 #define CGROUP_NAME "/sys/fs/cgroup"
 
-static char box_id[32];	/* not the same twice: a test that failed may have left its own */
+static char box_id[32]; /* not the same twice: a test that failed may have left its own */
 static char *busybox;
 static size_t busybox_len;
 

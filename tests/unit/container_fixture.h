@@ -26,7 +26,7 @@ struct box {
 	struct container_io io;
 	struct err e;
 	pid_t pid;
-	int out;		/* what it writes, from here */
+	int out; /* what it writes, from here */
 	char output[OUTPUT_MAX];
 };
 

@@ -23,8 +23,13 @@ END_TEST
 
 START_TEST(exit_status)
 {
-	static const struct { const char *script; int status; } cases[] = {
-		{ "exit 7", 7 }, { "exit 255", 255 }, { "sh -c 'kill -9 $$'; exit $?", 137 },
+	static const struct {
+		const char *script;
+		int status;
+	} cases[] = {
+		{ "exit 7", 7 },
+		{ "exit 255", 255 },
+		{ "sh -c 'kill -9 $$'; exit $?", 137 },
 	};
 	size_t i;
 
@@ -41,7 +46,8 @@ START_TEST(environment)
 {
 	struct oci_options o = { .env = LIST("A=1", "B=two words"), .hostname = "box", .cwd = "/made/for/it" };
 
-	expect_output("echo $A,$B,$PATH,$HOME,$HOSTNAME; pwd; sh -c 'echo $0'; cat /proc/sys/kernel/hostname; umask", &o,
+	expect_output("echo $A,$B,$PATH,$HOME,$HOSTNAME; pwd; sh -c 'echo $0'; cat /proc/sys/kernel/hostname; umask",
+		      &o,
 		      "1,two words,/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin,/,box\n"
 		      "/made/for/it\nsh\nbox\n0022\n");
 }
@@ -51,10 +57,16 @@ START_TEST(users)
 {
 	static const char *const passwd = "root:x:0:0:root:/root:/bin/sh\nalice:x:1000:100::/home/alice:/bin/sh\n";
 	static const char *const group = "root:x:0:\nusers:x:100:\nwheel:x:10:alice,root\nstaff:x:50:\n";
-	static const struct { const char *user, *want; } cases[] = {
-		{ NULL, "0 0 0 10 /root\n" }, { "alice", "1000 100 100 10 /home/alice\n" },
-		{ "1000", "1000 100 100 10 /home/alice\n" }, { "alice:staff", "1000 50 50 /home/alice\n" },
-		{ "4711", "4711 0 0 /\n" }, { "4711:12", "4711 12 12 /\n" }, { ":staff", "0 50 50 /root\n" },
+	static const struct {
+		const char *user, *want;
+	} cases[] = {
+		{ NULL, "0 0 0 10 /root\n" },
+		{ "alice", "1000 100 100 10 /home/alice\n" },
+		{ "1000", "1000 100 100 10 /home/alice\n" },
+		{ "alice:staff", "1000 50 50 /home/alice\n" },
+		{ "4711", "4711 0 0 /\n" },
+		{ "4711:12", "4711 12 12 /\n" },
+		{ ":staff", "0 50 50 /root\n" },
 	};
 	size_t i;
 
@@ -104,17 +116,22 @@ START_TEST(capabilities)
 	uint64_t given = 0;
 	unsigned int cap;
 	char want[128];
-	const char *script = "grep -E 'Cap(Inh|Prm|Eff|Bnd|Amb)' /proc/self/status | while read k v; do echo -n $v,; done";
+	const char *script =
+		"grep -E 'Cap(Inh|Prm|Eff|Bnd|Amb)' /proc/self/status | while read k v; do echo -n $v,; done";
 
-	expect_output(script, NULL, "0000000000000000,00000000a80425fb,00000000a80425fb,00000000a80425fb,0000000000000000,");
-	expect_output(script, &none, "0000000000000000,0000000000000000,0000000000000000,0000000000000000,0000000000000000,");
-	expect_output(script, &one, "0000000000000000,0000000000001000,0000000000001000,0000000000001000,0000000000000000,");
-	expect_output(script, &user, "0000000000000000,0000000000000000,0000000000000000,00000000a80425fb,0000000000000000,");
+	expect_output(script, NULL,
+		      "0000000000000000,00000000a80425fb,00000000a80425fb,00000000a80425fb,0000000000000000,");
+	expect_output(script, &none,
+		      "0000000000000000,0000000000000000,0000000000000000,0000000000000000,0000000000000000,");
+	expect_output(script, &one,
+		      "0000000000000000,0000000000001000,0000000000001000,0000000000001000,0000000000000000,");
+	expect_output(script, &user,
+		      "0000000000000000,0000000000000000,0000000000000000,00000000a80425fb,0000000000000000,");
 	/* All that there is to give, which on a machine that is a container itself isn't all there is. */
 	for (cap = 0; cap < CAPABILITY_COUNT; cap++)
 		given |= (uint64_t)(prctl(PR_CAPBSET_READ, cap, 0, 0, 0) > 0) << cap;
-	snprintf(want, sizeof(want), "0000000000000000,%016llx,%016llx,%016llx,0000000000000000,", (unsigned long long)given,
-		 (unsigned long long)given, (unsigned long long)given);
+	snprintf(want, sizeof(want), "0000000000000000,%016llx,%016llx,%016llx,0000000000000000,",
+		 (unsigned long long)given, (unsigned long long)given, (unsigned long long)given);
 	expect_output(script, &all, want);
 }
 END_TEST
@@ -141,7 +158,8 @@ START_TEST(seccomp)
 	struct oci_options nnp = { .security_opt = LIST("no-new-privileges") };
 	struct oci_options off = { .security_opt = LIST("seccomp=unconfined") };
 	struct oci_options admin = { .cap_add = LIST("SYS_ADMIN") };
-	const char *status = "grep -E '^(Seccomp|NoNewPrivs):' /proc/self/status | while read k v; do echo -n $v,; done";
+	const char *status =
+		"grep -E '^(Seccomp|NoNewPrivs):' /proc/self/status | while read k v; do echo -n $v,; done";
 	const char *unshares = "unshare -u true 2>/dev/null && echo yes || echo no";
 
 	expect_output(status, NULL, "0,2,");
@@ -210,7 +228,11 @@ END_TEST
 /* name in PATH, path, folder, not executable, not a program */
 START_TEST(exec_errors)
 {
-	static const struct { const char *program; int error; const char *says; } cases[] = {
+	static const struct {
+		const char *program;
+		int error;
+		const char *says;
+	} cases[] = {
 		{ "no-such-program", -ENOENT, "exec: \"no-such-program\": executable file not found in $PATH" },
 		{ "/no/such", -ENOENT, "exec: \"/no/such\": No such file or directory" },
 		{ "/etc", -EACCES, "exec: \"/etc\": is a directory" },
@@ -315,9 +337,14 @@ START_TEST(exec_in_container)
 	pid_t pid;
 
 	ck_assert_msg(box_create(b) == 0 && box_start(b) == 0, "%s", b->e.msg);
-	ck_assert_msg(box_exec(b, LIST("sh", "-c", "until cat /note; do :; done 2>/dev/null; sed -n 's/^0:://p' /proc/self/cgroup;"
-				       "grep -E '^(CapEff|Seccomp):' /proc/self/status | while read k v; do echo -n $v,; done;"
-				       "exit 5"), NULL, &pid) == 0, "%s", b->e.msg);
+	ck_assert_msg(
+		box_exec(b,
+			 LIST("sh", "-c",
+			      "until cat /note; do :; done 2>/dev/null; sed -n 's/^0:://p' /proc/self/cgroup;"
+			      "grep -E '^(CapEff|Seccomp):' /proc/self/status | while read k v; do echo -n $v,; done;"
+			      "exit 5"),
+			 NULL, &pid) == 0,
+		"%s", b->e.msg);
 	ck_assert_int_eq(box_finish(b, pid), 5);
 	ck_assert_str_eq(b->output, "hello\n/\n00000000a80425fb,2,");
 	ck_assert_int_eq(box_exec(b, LIST("sh", "-c", "id -u"), "12", &pid), 0);
@@ -343,7 +370,8 @@ END_TEST
 START_TEST(terminal)
 {
 	struct oci_options o = { .terminal = true, .console_rows = 33, .console_cols = 77 };
-	struct box *b = box_new("tty; stty size; echo $TERM; test -c /dev/console && echo console; echo x >/dev/tty", &o);
+	struct box *b =
+		box_new("tty; stty size; echo $TERM; test -c /dev/console && echo console; echo x >/dev/tty", &o);
 
 	ck_assert_int_eq(box_run(b), 0);
 	ck_assert_str_eq(b->output, "/dev/pts/0\r\n33 77\r\nxterm\r\nconsole\r\nx\r\n");

@@ -17,7 +17,8 @@ Suite *test_suite(void);
 
 #define LIST(...) ((char *[]){ __VA_ARGS__, NULL })
 
-static void add_mount(struct box *b, const char *destination, const char *type, const char *source, char *const *options)
+static void add_mount(struct box *b, const char *destination, const char *type, const char *source,
+		      char *const *options)
 {
 	Microvm__Mount *m = pb_new(Microvm__Mount, microvm__mount);
 
@@ -62,9 +63,13 @@ static const char *const show = "grep ' /m ' /proc/self/mounts | cut -d' ' -f3,4
 
 START_TEST(options_of_tmpfs)
 {
-	static const struct { const char *options[8]; const char *want; } cases[] = {
+	static const struct {
+		const char *options[8];
+		const char *want;
+	} cases[] = {
 		{ { "size=1m", "mode=700" }, "tmpfs rw,relatime,size=1024k,mode=700\n" },
-		{ { "ro", "nosuid", "nodev", "noexec", "size=1m" }, "tmpfs ro,nosuid,nodev,noexec,relatime,size=1024k\n" },
+		{ { "ro", "nosuid", "nodev", "noexec", "size=1m" },
+		  "tmpfs ro,nosuid,nodev,noexec,relatime,size=1024k\n" },
 		{ { "ro", "rw", "noexec", "exec", "size=1m" }, "tmpfs rw,relatime,size=1024k\n" },
 		{ { "noatime", "nodiratime", "size=1m" }, "tmpfs rw,noatime,nodiratime,size=1024k\n" },
 		{ { "strictatime", "size=1m" }, "tmpfs rw,size=1024k\n" },
@@ -111,7 +116,8 @@ END_TEST
 
 START_TEST(bind)
 {
-	struct box *b = box_new("cat /m/file; cat /etc/one; echo x > /m/new && echo written; (echo y > /etc/one) 2>/dev/null || echo ro",
+	struct box *b = box_new("cat /m/file; cat /etc/one; echo x > /m/new && echo written; (echo y > /etc/one) "
+				"2>/dev/null || echo ro",
 				NULL);
 	struct stat st;
 
@@ -127,8 +133,12 @@ END_TEST
 
 START_TEST(recursive_read_only)
 {
-	static const struct { char *option; const char *want; } cases[] = {
-		{ "ro", "below\n" }, { "rro", "" },
+	static const struct {
+		char *option;
+		const char *want;
+	} cases[] = {
+		{ "ro", "below\n" },
+		{ "rro", "" },
 	};
 	size_t i;
 
@@ -136,7 +146,8 @@ START_TEST(recursive_read_only)
 	make_folder("/run/data/below", 0755);
 	ck_assert_int_eq(mount("tmpfs", "/run/data/below", "tmpfs", 0, NULL), 0);
 	for (i = 0; i < ARRAY_SIZE(cases); i++) {
-		struct box *b = box_new("cd /m; touch x 2>/dev/null && echo top; touch below/x 2>/dev/null && echo below; true", NULL);
+		struct box *b = box_new(
+			"cd /m; touch x 2>/dev/null && echo top; touch below/x 2>/dev/null && echo below; true", NULL);
 
 		add_mount(b, "/m", "bind", "/run/data", LIST("rbind", cases[i].option));
 		expect(b, cases[i].want);
@@ -159,16 +170,18 @@ END_TEST
 
 START_TEST(copy_up)
 {
-	struct box *b = box_new("cd /m; find . | sort; cat file sub/deep; stat -c %a file; echo x > new; cat new",
-				NULL);
+	struct box *b =
+		box_new("cd /m; find . | sort; cat file sub/deep; stat -c %a file; echo x > new; cat new", NULL);
 
 	box_file(b, "/m/file", "file\n", 0640);
 	box_file(b, "/m/sub/deep", "deep\n", 0644);
 	add_mount(b, "/m", "tmpfs", "tmpfs", LIST("tmpcopyup", "size=1m"));
 	expect(b, ".\n./file\n./sub\n./sub/deep\nfile\ndeep\n640\nx\n");
 	b = box_new("true", NULL);
-	box_file(b, "/m/file", "more than a page, a kilobyte or two of it"
-				 "................................................................", 0644);
+	box_file(b, "/m/file",
+		 "more than a page, a kilobyte or two of it"
+		 "................................................................",
+		 0644);
 	add_mount(b, "/m", "tmpfs", "tmpfs", LIST("tmpcopyup", "nr_inodes=1"));
 	expect_refused(b, -ENOSPC, "what was there can't be copied");
 }
@@ -176,9 +189,11 @@ END_TEST
 
 START_TEST(read_only_root)
 {
-	struct oci_options o = { .read_only = true, .tmpfs = LIST("/tmp:size=1m,mode=1777", "/deep/er:exec"),
+	struct oci_options o = { .read_only = true,
+				 .tmpfs = LIST("/tmp:size=1m,mode=1777", "/deep/er:exec"),
 				 .image.volumes = LIST("/data") };
-	struct box *b = box_new("for d in / /tmp /deep /deep/er /data /dev/shm; do touch $d/x 2>/dev/null && echo $d; done; cat /data/was",
+	struct box *b = box_new("for d in / /tmp /deep /deep/er /data /dev/shm; do touch $d/x 2>/dev/null && echo $d; "
+				"done; cat /data/was",
 				&o);
 
 	box_file(b, "/data/was", "was there\n", 0644);
@@ -188,7 +203,8 @@ END_TEST
 
 START_TEST(writable_layer_is_limited)
 {
-	struct box *b = box_new("dd if=/dev/zero of=/big bs=64k count=64 2>&1 | grep -o 'No space left on device'", NULL);
+	struct box *b =
+		box_new("dd if=/dev/zero of=/big bs=64k count=64 2>&1 | grep -o 'No space left on device'", NULL);
 
 	b->rootfs.writable_bytes = 3u << 20;
 	expect(b, "No space left on device\n");
@@ -199,16 +215,19 @@ START_TEST(masked_and_readonly_paths)
 {
 	struct oci_options off = { .security_opt = LIST("systempaths=unconfined") };
 
-	expect_output("cat /proc/keys /proc/interrupts | wc -c; ls /sys/firmware | wc -l; (echo x > /proc/sys/kernel/domainname) 2>/dev/null || echo ro",
+	expect_output("cat /proc/keys /proc/interrupts | wc -c; ls /sys/firmware | wc -l; (echo x > "
+		      "/proc/sys/kernel/domainname) 2>/dev/null || echo ro",
 		      NULL, "0\n0\nro\n");
-	expect_output("test $(cat /proc/interrupts | wc -c) != 0 && echo open; echo x > /proc/sys/kernel/domainname && echo rw", &off,
-		      "open\nrw\n");
+	expect_output("test $(cat /proc/interrupts | wc -c) != 0 && echo open; echo x > /proc/sys/kernel/domainname && "
+		      "echo rw",
+		      &off, "open\nrw\n");
 }
 END_TEST
 
 START_TEST(masks_of_the_image)
 {
-	struct box *b = box_new("cat /secret/file /folder/x 2>/dev/null | wc -c; ls /folder | wc -l; echo x > /folder/y", NULL);
+	struct box *b =
+		box_new("cat /secret/file /folder/x 2>/dev/null | wc -c; ls /folder | wc -l; echo x > /folder/y", NULL);
 	Microvm__Linux *l = b->spec->linux;
 
 	box_file(b, "/secret/file", "secret", 0644);
@@ -224,8 +243,10 @@ END_TEST
 
 START_TEST(devices)
 {
-	struct box *b = box_new("cd /dev; stat -c '%n %F %t:%T %a %u:%g' null full tty fuse pipe sub/zero; readlink fd; readlink ptmx; readlink stdin; echo x >null; "
-				"head -c 3 zero | wc -c; (cat fuse; mknod /x b 7 0; cat /x) 2>&1 | sed 's/.*: //'", NULL);
+	struct box *b = box_new("cd /dev; stat -c '%n %F %t:%T %a %u:%g' null full tty fuse pipe sub/zero; readlink "
+				"fd; readlink ptmx; readlink stdin; echo x >null; "
+				"head -c 3 zero | wc -c; (cat fuse; mknod /x b 7 0; cat /x) 2>&1 | sed 's/.*: //'",
+				NULL);
 	Microvm__Device fuse = MICROVM__DEVICE__INIT, pipe_dev = MICROVM__DEVICE__INIT, zero = MICROVM__DEVICE__INIT;
 	Microvm__UInt64Value mode = MICROVM__UINT64_VALUE__INIT, owner = MICROVM__UINT64_VALUE__INIT;
 	Microvm__Device *list[] = { &fuse, &pipe_dev, &zero };
@@ -251,11 +272,12 @@ START_TEST(devices)
 	l->devices = NULL;
 	l->n_devices = 0;
 	/* A node may be there, and still not be used: that's the cgroup's doing. */
-	ck_assert_str_eq(b->output,
-			 "null character special file 1:3 666 0:0\nfull character special file 1:7 666 0:0\n"
-			 "tty character special file 5:0 666 0:0\nfuse character special file a:e5 640 33:33\n"
-			 "pipe fifo 0:0 666 0:0\nsub/zero character special file 1:5 666 0:0\n"
-			 "/proc/self/fd\npts/ptmx\n/proc/self/fd/0\n3\nOperation not permitted\nOperation not permitted\n");
+	ck_assert_str_eq(
+		b->output,
+		"null character special file 1:3 666 0:0\nfull character special file 1:7 666 0:0\n"
+		"tty character special file 5:0 666 0:0\nfuse character special file a:e5 640 33:33\n"
+		"pipe fifo 0:0 666 0:0\nsub/zero character special file 1:5 666 0:0\n"
+		"/proc/self/fd\npts/ptmx\n/proc/self/fd/0\n3\nOperation not permitted\nOperation not permitted\n");
 	box_free(b);
 }
 END_TEST
@@ -283,7 +305,9 @@ static bool same_file(int fd, const char *path)
 
 START_TEST(paths_stay_inside)
 {
-	static const struct { const char *link, *target, *path, *made; } cases[] = {
+	static const struct {
+		const char *link, *target, *path, *made;
+	} cases[] = {
 		{ NULL, NULL, "/a/b/c", "/run/jail/a/b/c" },
 		{ NULL, NULL, "../../x/../y", "/run/jail/y" },
 		{ "abs", "/run/outside", "/abs", "/run/jail/run/outside" },
@@ -356,7 +380,7 @@ START_TEST(links_in_the_image)
 	ck_assert_int_eq(symlink("/run/outside", "/run/lower/dev"), 0);
 	ck_assert_int_eq(symlink("../../../../../elsewhere", "/run/lower/m"), 0);
 	b->rootfs.source = "/run/lower";
-	b->rootfs.fstype = "bind";	/* stands for an image's file system */
+	b->rootfs.fstype = "bind"; /* stands for an image's file system */
 	add_mount(b, "/m/x", "tmpfs", "tmpfs", LIST("size=1m"));
 	expect(b, "/run/outside\n../../../../../elsewhere\n/elsewhere/x\n/run/outside/null\nok\n");
 	ck_assert_int_ne(access("/run/outside/null", F_OK), 0);
@@ -383,8 +407,10 @@ static void add_userns(struct box *b, uint32_t first)
 
 START_TEST(user_namespace)
 {
-	struct box *b = box_new("id -u; cat /proc/self/uid_map | tr -s ' '; stat -c %u /bin/sh; touch /new; stat -c %u:%g /new; "
-				"echo x > /dev/null; ls -l /dev/null | cut -c1; hostname x 2>&1 | sed 's/.*: //'", NULL);
+	struct box *b = box_new(
+		"id -u; cat /proc/self/uid_map | tr -s ' '; stat -c %u /bin/sh; touch /new; stat -c %u:%g /new; "
+		"echo x > /dev/null; ls -l /dev/null | cut -c1; hostname x 2>&1 | sed 's/.*: //'",
+		NULL);
 	pid_t pid;
 
 	add_userns(b, 100000);
@@ -395,7 +421,8 @@ START_TEST(user_namespace)
 	b = box_new("sleep 1000", NULL);
 	add_userns(b, 200000);
 	ck_assert_msg(box_create(b) == 0 && box_start(b) == 0, "%s", b->e.msg);
-	ck_assert_msg(box_exec(b, LIST("sh", "-c", "id -u; tr -s ' ' < /proc/self/uid_map"), NULL, &pid) == 0, "%s", b->e.msg);
+	ck_assert_msg(box_exec(b, LIST("sh", "-c", "id -u; tr -s ' ' < /proc/self/uid_map"), NULL, &pid) == 0, "%s",
+		      b->e.msg);
 	ck_assert_int_eq(box_finish(b, pid), 0);
 	ck_assert_str_eq(b->output, "0\n 0 200000 65536\n");
 	box_free(b);
@@ -440,12 +467,15 @@ END_TEST
 
 START_TEST(sysctl)
 {
-	struct oci_options o = { .sysctl = LIST("kernel.msgmax=4096", "kernel.shm_rmid_forced=1", "fs.mqueue.msg_max=12") };
+	struct oci_options o = { .sysctl = LIST("kernel.msgmax=4096", "kernel.shm_rmid_forced=1",
+						"fs.mqueue.msg_max=12") };
 	struct oci_options bad = { .sysctl = LIST("kernel.panic=1") };
 	struct oci_options dots = { .sysctl = LIST("net/../kernel/panic=1") };
 
-	expect_output("cat /proc/sys/kernel/msgmax /proc/sys/kernel/shm_rmid_forced /proc/sys/fs/mqueue/msg_max", &o, "4096\n1\n12\n");
-	expect_refused(box_new("true", &bad), -ENOTSUP, "kernel.panic does not belong to a namespace of this container");
+	expect_output("cat /proc/sys/kernel/msgmax /proc/sys/kernel/shm_rmid_forced /proc/sys/fs/mqueue/msg_max", &o,
+		      "4096\n1\n12\n");
+	expect_refused(box_new("true", &bad), -ENOTSUP,
+		       "kernel.panic does not belong to a namespace of this container");
 	expect_refused(box_new("true", &dots), -ENOTSUP, "net/../kernel/panic");
 }
 END_TEST
@@ -491,17 +521,24 @@ END_TEST
 
 START_TEST(propagation)
 {
-	static const struct { char *kind; const char *want; } cases[] = {
-		{ "private", "" }, { "shared", "shared" }, { "unbindable", "unbindable" },
+	static const struct {
+		char *kind;
+		const char *want;
+	} cases[] = {
+		{ "private", "" },
+		{ "shared", "shared" },
+		{ "unbindable", "unbindable" },
 	};
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(cases); i++) {
-		struct box *b = box_new("grep ' / / ' /proc/self/mountinfo | cut -d' ' -f7 | sed 's/:.*//; s/^-$//'", NULL);
+		struct box *b =
+			box_new("grep ' / / ' /proc/self/mountinfo | cut -d' ' -f7 | sed 's/:.*//; s/^-$//'", NULL);
 
 		pb_set(&b->spec->linux->rootfs_propagation, xstrdup(cases[i].kind));
 		ck_assert_msg(box_run(b) == 0, "%s", b->e.msg);
-		ck_assert_msg(!strncmp(b->output, cases[i].want, strlen(cases[i].want)), "%s: %s", cases[i].kind, b->output);
+		ck_assert_msg(!strncmp(b->output, cases[i].want, strlen(cases[i].want)), "%s: %s", cases[i].kind,
+			      b->output);
 		box_free(b);
 	}
 }

@@ -105,51 +105,71 @@ START_TEST(unknown_is_ignored)
 {
 	oci_spec_free(parse("\"newThing\":{\"a\":1}", "\"other\":[1,2]", "\"org.example\":null"));
 	/* null is what Go writes for what isn't there. */
-	oci_spec_free(parse("\"capabilities\":null,\"rlimits\":null,\"selinuxLabel\":null", "\"resources\":null", "\"hooks\":null"));
+	oci_spec_free(parse("\"capabilities\":null,\"rlimits\":null,\"selinuxLabel\":null", "\"resources\":null",
+			    "\"hooks\":null"));
 	/* "unconfined" asks for nothing. */
-	oci_spec_free(parse("\"apparmorProfile\":\"unconfined\"", "\"mountLabel\":\"\"", "\"hooks\":{\"prestart\":[]}"));
+	oci_spec_free(
+		parse("\"apparmorProfile\":\"unconfined\"", "\"mountLabel\":\"\"", "\"hooks\":{\"prestart\":[]}"));
 }
 END_TEST
 
 START_TEST(wrong_types)
 {
-	static const struct { const char *process, *linux_part, *top, *says; } cases[] = {
+	static const struct {
+		const char *process, *linux_part, *top, *says;
+	} cases[] = {
 		{ "\"env\":[\"A=B\",7]", "", "", "process.env[1]: expected string, got integer" },
 		{ "\"env\":[\"A=B\",\"AB\"]", "", "", "process.env[1]: \"AB\" is not NAME=VALUE" },
 		{ "\"user\":[]", "", "", "process.user: expected object, got array" },
 		{ "\"terminal\":1", "", "", "process.terminal: expected boolean, got integer" },
-		{ "\"rlimits\":[{\"type\":\"RLIMIT_X\"}]", "", "", "process.rlimits[0]: there is no limit \"RLIMIT_X\"" },
+		{ "\"rlimits\":[{\"type\":\"RLIMIT_X\"}]", "", "",
+		  "process.rlimits[0]: there is no limit \"RLIMIT_X\"" },
 		{ "\"rlimits\":[{\"type\":\"RLIMIT_CPU\",\"soft\":2,\"hard\":1}]", "", "", "soft is above hard" },
-		{ "\"rlimits\":[{\"type\":\"RLIMIT_CPU\"},{\"type\":\"RLIMIT_CPU\"}]", "", "", "RLIMIT_CPU is there twice" },
-		{ "\"capabilities\":{\"bounding\":\"CAP_KILL\"}", "", "", "process.capabilities.bounding: expected array" },
+		{ "\"rlimits\":[{\"type\":\"RLIMIT_CPU\"},{\"type\":\"RLIMIT_CPU\"}]", "", "",
+		  "RLIMIT_CPU is there twice" },
+		{ "\"capabilities\":{\"bounding\":\"CAP_KILL\"}", "", "",
+		  "process.capabilities.bounding: expected array" },
 		{ "\"scheduler\":{\"policy\":\"SCHED_FAST\"}", "", "", "no policy \"SCHED_FAST\"" },
 		{ "\"ioPriority\":{\"class\":\"x\"}", "", "", "no class \"x\"" },
 		{ "\"user\":{\"umask\":1024}", "", "", "process.user.umask: 1024 is not within 0 and 511" },
-		{ "", "\"devices\":[{\"path\":\"dev/x\",\"type\":\"c\"}]", "", "linux.devices[0].path: \"dev/x\" is not an absolute path" },
-		{ "", "\"devices\":[{\"path\":\"/dev/x\",\"type\":\"c\"}]", "", "linux.devices[0]: needs major and minor" },
+		{ "", "\"devices\":[{\"path\":\"dev/x\",\"type\":\"c\"}]", "",
+		  "linux.devices[0].path: \"dev/x\" is not an absolute path" },
+		{ "", "\"devices\":[{\"path\":\"/dev/x\",\"type\":\"c\"}]", "",
+		  "linux.devices[0]: needs major and minor" },
 		{ "", "\"devices\":[{\"path\":\"/dev/x\",\"type\":\"z\"}]", "", "no type \"z\"" },
 		{ "", "\"maskedPaths\":[\"/a\",\"b\"]", "", "linux.maskedPaths[1]: \"b\" is not an absolute path" },
 		{ "", "\"rootfsPropagation\":\"wild\"", "", "linux.rootfsPropagation: there is no \"wild\"" },
 		{ "", "\"uidMappings\":[{\"containerID\":0,\"hostID\":0}]", "", "linux.uidMappings[0]: needs" },
 		{ "", "\"uidMappings\":[{\"containerID\":0,\"hostID\":0,\"size\":1}]", "", "need a user namespace" },
 		{ "", "\"timeOffsets\":{\"monotonic\":{\"secs\":1}}", "", "need a new time namespace" },
-		{ "", "\"timeOffsets\":{\"monotonic\":{\"nanosecs\":1000000000}}", "", "linux.timeOffsets.monotonic.nanosecs" },
+		{ "", "\"timeOffsets\":{\"monotonic\":{\"nanosecs\":1000000000}}", "",
+		  "linux.timeOffsets.monotonic.nanosecs" },
 		{ "", "\"personality\":{\"domain\":\"BSD\"}", "", "no domain \"BSD\"" },
-		{ "", "\"resources\":{\"devices\":[{\"access\":\"rwm\"}]}", "", "linux.resources.devices[0]: has no allow" },
-		{ "", "\"resources\":{\"devices\":[{\"allow\":true,\"access\":\"x\"}]}", "", "\"x\" is not made of r, w and m" },
+		{ "", "\"resources\":{\"devices\":[{\"access\":\"rwm\"}]}", "",
+		  "linux.resources.devices[0]: has no allow" },
+		{ "", "\"resources\":{\"devices\":[{\"allow\":true,\"access\":\"x\"}]}", "",
+		  "\"x\" is not made of r, w and m" },
 		{ "", "\"resources\":{\"pids\":{}}", "", "linux.resources.pids: has no limit" },
 		{ "", "\"resources\":{\"memory\":{\"swap\":1}}", "", "swap needs a limit" },
 		{ "", "\"resources\":{\"unified\":{\"../x\":\"1\"}}", "", "\"../x\" is no file of a cgroup" },
-		{ "", "\"resources\":{\"memory\":{\"limit\":1.5}}", "", "linux.resources.memory.limit: expected integer, got fraction" },
+		{ "", "\"resources\":{\"memory\":{\"limit\":1.5}}", "",
+		  "linux.resources.memory.limit: expected integer, got fraction" },
 		{ "", "", "\"mounts\":[{\"source\":\"x\"}]", "mounts[0].destination: is missing" },
-		{ "", "", "\"hooks\":{\"poststop\":[{\"path\":\"rel\"}]}", "hooks.poststop[0].path: \"rel\" is not an absolute path" },
-		{ "", "", "\"hooks\":{\"poststop\":[{\"path\":\"/a\",\"timeout\":0}]}", "timeout: must be greater than 0" },
+		{ "", "", "\"hooks\":{\"poststop\":[{\"path\":\"rel\"}]}",
+		  "hooks.poststop[0].path: \"rel\" is not an absolute path" },
+		{ "", "", "\"hooks\":{\"poststop\":[{\"path\":\"/a\",\"timeout\":0}]}",
+		  "timeout: must be greater than 0" },
 		{ "", "", "\"annotations\":{\"a\":1}", "annotations.a: expected string" },
 		{ "", "\"seccomp\":{}", "", "linux.seccomp: has no defaultAction" },
-		{ "", "\"seccomp\":{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"syscalls\":[{\"names\":[\"read\"],\"action\":\"NO\"}]}", "",
-		  "linux.seccomp.syscalls[0].action: \"NO\" is no action" },
-		{ "", "\"seccomp\":{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"syscalls\":[{\"names\":[\"read\"],\"action\":\"SCMP_ACT_LOG\","
-		      "\"args\":[{\"index\":6,\"value\":1,\"op\":\"SCMP_CMP_EQ\"}]}]}", "", "args[0].index: 6 is not within 0 and 5" },
+		{ "",
+		  "\"seccomp\":{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"syscalls\":[{\"names\":[\"read\"],\"action\":"
+		  "\"NO\"}]}",
+		  "", "linux.seccomp.syscalls[0].action: \"NO\" is no action" },
+		{ "",
+		  "\"seccomp\":{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"syscalls\":[{\"names\":[\"read\"],\"action\":"
+		  "\"SCMP_ACT_LOG\","
+		  "\"args\":[{\"index\":6,\"value\":1,\"op\":\"SCMP_CMP_EQ\"}]}]}",
+		  "", "args[0].index: 6 is not within 0 and 5" },
 	};
 	size_t i;
 
@@ -172,16 +192,19 @@ START_TEST(refused_by_name)
 	refuse("", "\"intelRdt\":{\"closID\":\"x\"}", "", ENOTSUP, "linux.intelRdt");
 	refuse("", "\"resources\":{\"network\":{\"classID\":1}}", "", ENOTSUP, "linux.resources.network");
 	refuse("", "\"resources\":{\"rdma\":{\"mlx\":{}}}", "", ENOTSUP, "linux.resources.rdma");
-	refuse("", "\"resources\":{\"cpu\":{\"realtimeRuntime\":5}}", "", ENOTSUP, "linux.resources.cpu.realtimeRuntime");
+	refuse("", "\"resources\":{\"cpu\":{\"realtimeRuntime\":5}}", "", ENOTSUP,
+	       "linux.resources.cpu.realtimeRuntime");
 	refuse("", "\"resources\":{\"memory\":{\"swappiness\":60}}", "", ENOTSUP, "linux.resources.memory.swappiness");
-	refuse("", "\"resources\":{\"memory\":{\"disableOOMKiller\":true}}", "", ENOTSUP, "linux.resources.memory.disableOOMKiller");
+	refuse("", "\"resources\":{\"memory\":{\"disableOOMKiller\":true}}", "", ENOTSUP,
+	       "linux.resources.memory.disableOOMKiller");
 	refuse("", "\"resources\":{\"blockIO\":{\"weightDevice\":[{\"major\":1}]}}", "", ENOTSUP, "weightDevice");
 	refuse("", "", "\"hooks\":{\"prestart\":[{\"path\":\"/x\"}]}", ENOTSUP, "hooks.prestart");
 	refuse("", "", "\"hooks\":{\"createRuntime\":[{\"path\":\"/x\"}]}", ENOTSUP, "hooks.createRuntime");
 	refuse("", "", "\"windows\":{}", ENOTSUP, "windows");
 	refuse("", "", "\"vm\":{\"kernel\":{}}", ENOTSUP, "vm");
 	refuse("", "\"seccomp\":{\"defaultAction\":\"SCMP_ACT_NOTIFY\"}", "", ENOTSUP, "linux.seccomp.defaultAction");
-	refuse("", "\"seccomp\":{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"listenerPath\":\"/x\"}", "", ENOTSUP, "listenerPath");
+	refuse("", "\"seccomp\":{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"listenerPath\":\"/x\"}", "", ENOTSUP,
+	       "listenerPath");
 }
 END_TEST
 
@@ -199,16 +222,19 @@ START_TEST(whole_documents)
 	refuse_text("{\"ociVersion\":\"1.0.0\",\"root\":{\"path\":\"r\"}}", EINVAL, "process: is missing");
 	refuse_text("{\"ociVersion\":\"1.0.0\",\"root\":{\"path\":\"r\"},\"process\":{\"args\":[\"a\"]}}", EINVAL,
 		    "process.cwd: is missing");
-	refuse_text("{\"ociVersion\":\"1.0.0\",\"root\":{\"path\":\"r\"},\"process\":{\"args\":[],\"cwd\":\"/\"}}", EINVAL,
-		    "process.args: names no program");
-	refuse_text("{\"ociVersion\":\"1.0.0\",\"root\":{\"path\":\"r\"},\"process\":{\"args\":[\"a\"],\"cwd\":\"b\"}}", EINVAL,
-		    "process.cwd: \"b\" is not an absolute path");
-	refuse_text("{\"ociVersion\":\"1.0.0\",\"root\":{\"path\":\"r\"},\"process\":{\"args\":[\"a\"],\"cwd\":\"/\"}}", EINVAL,
-		    "linux: is missing");
+	refuse_text("{\"ociVersion\":\"1.0.0\",\"root\":{\"path\":\"r\"},\"process\":{\"args\":[],\"cwd\":\"/\"}}",
+		    EINVAL, "process.args: names no program");
+	refuse_text("{\"ociVersion\":\"1.0.0\",\"root\":{\"path\":\"r\"},\"process\":{\"args\":[\"a\"],\"cwd\":\"b\"}}",
+		    EINVAL, "process.cwd: \"b\" is not an absolute path");
+	refuse_text("{\"ociVersion\":\"1.0.0\",\"root\":{\"path\":\"r\"},\"process\":{\"args\":[\"a\"],\"cwd\":\"/\"}}",
+		    EINVAL, "linux: is missing");
 	refuse_text("{\"ociVersion\":\"1.0.0\",\"root\":{\"path\":\"r\"},\"process\":{\"args\":[\"a\"],\"cwd\":\"/\"},"
-		    "\"linux\":{\"namespaces\":[{\"type\":\"pid\"}]}}", ENOTSUP, "mount namespace");
-	refuse_text("{\"ociVersion\":\"1.0.0\",\"hostname\":\"x\",\"root\":{\"path\":\"r\"},\"process\":{\"args\":[\"a\"],\"cwd\":\"/\"},"
-		    "\"linux\":{\"namespaces\":[{\"type\":\"mount\"}]}}", EINVAL, "hostname: needs a uts namespace");
+		    "\"linux\":{\"namespaces\":[{\"type\":\"pid\"}]}}",
+		    ENOTSUP, "mount namespace");
+	refuse_text("{\"ociVersion\":\"1.0.0\",\"hostname\":\"x\",\"root\":{\"path\":\"r\"},\"process\":{\"args\":["
+		    "\"a\"],\"cwd\":\"/\"},"
+		    "\"linux\":{\"namespaces\":[{\"type\":\"mount\"}]}}",
+		    EINVAL, "hostname: needs a uts namespace");
 	for (i = 0; i < 10000; i++)
 		deep[i] = '[';
 	refuse_text(deep, EINVAL, "not JSON");

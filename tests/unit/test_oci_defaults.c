@@ -84,8 +84,10 @@ END_TEST
 START_TEST(environment)
 {
 	struct oci_options o = {
-		.image.env = LIST("PATH=/own", "A=image", "B=image", "C=image"), .env = LIST("B=mine", "C", "D=new"),
-		.hostname = "h", .terminal = true,
+		.image.env = LIST("PATH=/own", "A=image", "B=image", "C=image"),
+		.env = LIST("B=mine", "C", "D=new"),
+		.hostname = "h",
+		.terminal = true,
 	};
 	Microvm__Spec *s = make(o);
 	static const char *const want[] = { "PATH=/own", "HOSTNAME=h", "TERM=xterm", "A=image", "B=mine", "D=new" };
@@ -120,7 +122,8 @@ START_TEST(capabilities)
 	ck_assert_uint_eq(caps_of((struct oci_options){ .cap_drop = LIST("KILL") }), docker & ~kill_bit);
 	ck_assert_uint_eq(caps_of((struct oci_options){ .cap_add = LIST("cap_sys_admin") }), docker | admin);
 	ck_assert_uint_eq(caps_of((struct oci_options){ .cap_drop = LIST("all"), .cap_add = LIST("KILL") }), kill_bit);
-	ck_assert_uint_eq(caps_of((struct oci_options){ .cap_add = LIST("ALL"), .cap_drop = LIST("KILL") }), CAPABILITY_ALL & ~kill_bit);
+	ck_assert_uint_eq(caps_of((struct oci_options){ .cap_add = LIST("ALL"), .cap_drop = LIST("KILL") }),
+			  CAPABILITY_ALL & ~kill_bit);
 	ck_assert_uint_eq(caps_of((struct oci_options){ .privileged = true }), CAPABILITY_ALL);
 	refuse((struct oci_options){ .cap_add = LIST("FLY") }, "--cap-add FLY: no such capability");
 	refuse((struct oci_options){ .cap_drop = LIST("CAP_") }, "--cap-drop CAP_: no such capability");
@@ -146,7 +149,8 @@ START_TEST(security_options)
 	ck_assert_uint_eq(s->linux->n_masked_paths, 0);
 	ck_assert(s->linux->resources->devices[0]->allow);
 	oci_spec_free(s);
-	refuse((struct oci_options){ .security_opt = LIST("seccomp=/no/such/profile") }, "seccomp profile /no/such/profile");
+	refuse((struct oci_options){ .security_opt = LIST("seccomp=/no/such/profile") },
+	       "seccomp profile /no/such/profile");
 	refuse((struct oci_options){ .security_opt = LIST("apparmor=strict") }, "no AppArmor");
 	refuse((struct oci_options){ .security_opt = LIST("label=type:x") }, "no SELinux");
 	refuse((struct oci_options){ .security_opt = LIST("no-new-privileges=perhaps") }, "expected true or false");
@@ -183,9 +187,13 @@ END_TEST
 
 START_TEST(resources)
 {
-	Microvm__Spec *s = make((struct oci_options){ .pids_limit = 50, .memory_bytes = 1 << 20, .nano_cpus = 1500000000,
-						      .cpu_shares = 512, .oom_score_adj = "-5", .ulimit = LIST("nofile=10:20", "core=-1",
-						      "nofile=5"), .sysctl = LIST("net.core.somaxconn=7") });
+	Microvm__Spec *s = make((struct oci_options){ .pids_limit = 50,
+						      .memory_bytes = 1 << 20,
+						      .nano_cpus = 1500000000,
+						      .cpu_shares = 512,
+						      .oom_score_adj = "-5",
+						      .ulimit = LIST("nofile=10:20", "core=-1", "nofile=5"),
+						      .sysctl = LIST("net.core.somaxconn=7") });
 	const Microvm__Resources *r = s->linux->resources;
 
 	ck_assert_int_eq(r->pids_limit->value, 50);
@@ -233,9 +241,12 @@ END_TEST
 
 START_TEST(signal_names)
 {
-	static const struct { const char *name; int number; } cases[] = {
-		{ "TERM", 15 }, { "SIGTERM", 15 }, { "sigkill", 9 }, { "15", 15 }, { "RTMIN", 34 }, { "SIGRTMIN+3", 37 },
-		{ "RTMAX-1", 63 }, { "64", 64 }, { "IOT", 6 },
+	static const struct {
+		const char *name;
+		int number;
+	} cases[] = {
+		{ "TERM", 15 },	      { "SIGTERM", 15 }, { "sigkill", 9 }, { "15", 15 }, { "RTMIN", 34 },
+		{ "SIGRTMIN+3", 37 }, { "RTMAX-1", 63 }, { "64", 64 },	   { "IOT", 6 },
 	};
 	static const char *const bad[] = { "", "0", "65", "TERMINATE", "SIG", "RTMIN+31", "RTMIN+", "-9", "NULL" };
 	struct err e = ERR_INIT;
@@ -255,13 +266,15 @@ END_TEST
 
 static int call_under(const Microvm__Seccomp *s, long nr, long a0)
 {
-	struct sock_fprog prog = { .len = (unsigned short)(s->bpf.len / 8), .filter = (struct sock_filter *)s->bpf.data };
+	struct sock_fprog prog = { .len = (unsigned short)(s->bpf.len / 8),
+				   .filter = (struct sock_filter *)s->bpf.data };
 	int status;
 	pid_t pid = fork();
 
 	ck_assert_int_ge(pid, 0);
 	if (!pid) {
-		if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, s->flags, &prog))
+		if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
+		    syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, s->flags, &prog))
 			_exit(255);
 		/* Not _exit(): a sanitizer's makes system calls of its own, which the filter may not like. */
 		syscall(SYS_exit_group, syscall(nr, a0, 0, 0, 0, 0) < 0 ? errno : 0);
@@ -309,8 +322,10 @@ START_TEST(profiles)
 		"{\"defaultAction\":\"SCMP_ACT_ERRNO\",\"defaultErrnoRet\":13,\"syscalls\":["
 		"{\"names\":[\"exit_group\",\"no_such_call\",\"getpid\",\"getuid\"],\"action\":\"SCMP_ACT_ALLOW\"},"
 		"{\"names\":[\"getppid\"],\"action\":\"SCMP_ACT_ERRNO\",\"errnoRet\":95},"
-		"{\"names\":[\"personality\"],\"action\":\"SCMP_ACT_ALLOW\",\"args\":[{\"index\":0,\"value\":0,\"op\":\"SCMP_CMP_EQ\"},"
-		"{\"index\":0,\"value\":8,\"op\":\"SCMP_CMP_EQ\"}]}]}", 0);
+		"{\"names\":[\"personality\"],\"action\":\"SCMP_ACT_ALLOW\",\"args\":[{\"index\":0,\"value\":0,\"op\":"
+		"\"SCMP_CMP_EQ\"},"
+		"{\"index\":0,\"value\":8,\"op\":\"SCMP_CMP_EQ\"}]}]}",
+		0);
 
 	ck_assert_int_eq(call_under(s, SYS_getpid, 0), 0);
 	ck_assert_int_eq(call_under(s, SYS_gettid, 0), 13);
@@ -322,7 +337,9 @@ START_TEST(profiles)
 	/* Newer than the newest that it names: not there. */
 	ck_assert_int_eq(call_under(s, SYS_close_range, 3), ENOSYS);
 	microvm__seccomp__free_unpacked(s, NULL);
-	s = compile("{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"syscalls\":[{\"name\":\"getppid\",\"action\":\"SCMP_ACT_KILL_PROCESS\"}]}", 0);
+	s = compile("{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"syscalls\":[{\"name\":\"getppid\",\"action\":\"SCMP_ACT_"
+		    "KILL_PROCESS\"}]}",
+		    0);
 	ck_assert_int_eq(call_under(s, SYS_getppid, 0), -SIGSYS);
 	ck_assert_int_eq(call_under(s, SYS_gettid, 0), 0);
 	microvm__seccomp__free_unpacked(s, NULL);
@@ -333,12 +350,14 @@ END_TEST
 START_TEST(docker_profile)
 {
 	static const char text[] =
-		"{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"archMap\":[{\"architecture\":\"SCMP_ARCH_X86_64\",\"subArchitectures\":[\"SCMP_ARCH_X86\","
+		"{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"archMap\":[{\"architecture\":\"SCMP_ARCH_X86_64\","
+		"\"subArchitectures\":[\"SCMP_ARCH_X86\","
 		"\"SCMP_ARCH_X32\"]}],\"syscalls\":["
 		"{\"names\":[\"getppid\"],\"action\":\"SCMP_ACT_ERRNO\",\"excludes\":{\"caps\":[\"CAP_KILL\"]}},"
 		"{\"names\":[\"gettid\"],\"action\":\"SCMP_ACT_ERRNO\",\"includes\":{\"caps\":[\"CAP_KILL\"]}},"
 		"{\"names\":[\"getuid\"],\"action\":\"SCMP_ACT_ERRNO\",\"includes\":{\"arches\":[\"s390x\"]}},"
-		"{\"names\":[\"getgid\"],\"action\":\"SCMP_ACT_ERRNO\",\"includes\":{\"arches\":[\"amd64\"],\"minKernel\":\"4.8\"}}]}";
+		"{\"names\":[\"getgid\"],\"action\":\"SCMP_ACT_ERRNO\",\"includes\":{\"arches\":[\"amd64\"],"
+		"\"minKernel\":\"4.8\"}}]}";
 	Microvm__Seccomp *with = compile(text, 1ull << CAP_KILL), *without = compile(text, 0);
 
 	ck_assert_int_eq(call_under(with, SYS_getppid, 0), 0);

@@ -24,7 +24,8 @@ int json_parse(const char *text, size_t len, size_t max_bytes, struct json_node 
 		return err_set(e, EFBIG, "JSON of %zu bytes: more than the %zu that are read", len, max_bytes);
 	end = json_first_odd(text, len);
 	if (end < len)
-		return err_set(e, EINVAL, "not JSON: unexpected character, or a number that is out of range, at byte %zu", end);
+		return err_set(e, EINVAL,
+			       "not JSON: unexpected character, or a number that is out of range, at byte %zu", end);
 	tok = json_tokener_new_ex(JSON_DEPTH_MAX);
 	if (!tok)
 		return err_set(e, ENOMEM, "out of memory");
@@ -101,8 +102,8 @@ int json_fail(const struct json_node *n, struct err *e, int errno_code, const ch
 static const char *type_name(enum json_type t)
 {
 	static const char *const names[] = {
-		[json_type_null] = "null", [json_type_boolean] = "boolean", [json_type_double] = "fraction",
-		[json_type_int] = "integer", [json_type_object] = "object", [json_type_array] = "array",
+		[json_type_null] = "null",     [json_type_boolean] = "boolean", [json_type_double] = "fraction",
+		[json_type_int] = "integer",   [json_type_object] = "object",	[json_type_array] = "array",
 		[json_type_string] = "string",
 	};
 
@@ -201,7 +202,8 @@ bool json_entry(const struct json_node *array, size_t i, struct json_node *child
 	return child->value != NULL;
 }
 
-int json_get_object(const struct json_node *object, const char *key, struct json_node *child, bool *present, struct err *e)
+int json_get_object(const struct json_node *object, const char *key, struct json_node *child, bool *present,
+		    struct err *e)
 {
 	bool there = json_member(object, key, child);
 
@@ -263,7 +265,8 @@ int json_get_i64(const struct json_node *object, const char *key, int64_t lo, in
 	return there ? json_as_i64(&n, lo, hi, v, e) : 0;
 }
 
-int json_get_strings(const struct json_node *object, const char *key, size_t max, char ***list, size_t *n, struct err *e)
+int json_get_strings(const struct json_node *object, const char *key, size_t max, char ***list, size_t *n,
+		     struct err *e)
 {
 	struct json_node array, entry;
 	size_t count, i;

@@ -20,7 +20,7 @@
 
 struct json_node {
 	struct json_object *value;
-	const struct json_node *parent;	/* NULL: the document */
+	const struct json_node *parent; /* NULL: the document */
 	const char *key;		/* name in the parent; NULL: index counts */
 	size_t index;
 };
@@ -31,7 +31,7 @@ struct json_node {
  * -EINVAL: not JSON (the message says where), -EFBIG: too long.
  */
 int json_parse(const char *text, size_t len, size_t max_bytes, struct json_node *root, struct err *e);
-void json_done(struct json_node *root);	/* may be called twice, or on a zeroed node */
+void json_done(struct json_node *root); /* may be called twice, or on a zeroed node */
 
 /* "the document" or a path like linux.resources.devices[3].type, into buf, which is returned; cut at its front if it's too long. */
 const char *json_path(const struct json_node *n, char *buf, size_t size);
@@ -42,10 +42,10 @@ int json_fail(const struct json_node *n, struct err *e, int errno_code, const ch
 /* ---- one node, which must be of that type: 0 or -EINVAL ---- */
 
 int json_as_object(const struct json_node *n, struct err *e);
-int json_as_array(const struct json_node *n, size_t max, size_t *count, struct err *e);	/* -E2BIG over max entries */
-int json_as_string(const struct json_node *n, const char **s, struct err *e);	/* no NUL inside; the document's */
+int json_as_array(const struct json_node *n, size_t max, size_t *count, struct err *e); /* -E2BIG over max entries */
+int json_as_string(const struct json_node *n, const char **s, struct err *e); /* no NUL inside; the document's */
 int json_as_bool(const struct json_node *n, bool *v, struct err *e);
-int json_as_u64(const struct json_node *n, uint64_t lo, uint64_t hi, uint64_t *v, struct err *e);	/* -ERANGE */
+int json_as_u64(const struct json_node *n, uint64_t lo, uint64_t hi, uint64_t *v, struct err *e); /* -ERANGE */
 int json_as_i64(const struct json_node *n, int64_t lo, int64_t hi, int64_t *v, struct err *e);
 
 /* ---- going down ---- */
@@ -58,9 +58,10 @@ bool json_entry(const struct json_node *array, size_t i, struct json_node *child
  * Members that may be absent: then 0 is returned and *v left alone, and *present (may be NULL) is false. Strings and
  * lists are copies (malloc); what *s and *list pointed at before is not freed.
  */
-int json_get_object(const struct json_node *object, const char *key, struct json_node *child, bool *present, struct err *e);
+int json_get_object(const struct json_node *object, const char *key, struct json_node *child, bool *present,
+		    struct err *e);
 int json_get_array(const struct json_node *object, const char *key, size_t max, struct json_node *child, size_t *count,
-		   struct err *e);	/* *count is 0 when absent */
+		   struct err *e); /* *count is 0 when absent */
 int json_get_string(const struct json_node *object, const char *key, char **s, struct err *e);
 int json_get_bool(const struct json_node *object, const char *key, bool *v, bool *present, struct err *e);
 int json_get_u64(const struct json_node *object, const char *key, uint64_t lo, uint64_t hi, uint64_t *v, bool *present,
@@ -68,7 +69,8 @@ int json_get_u64(const struct json_node *object, const char *key, uint64_t lo, u
 int json_get_i64(const struct json_node *object, const char *key, int64_t lo, int64_t hi, int64_t *v, bool *present,
 		 struct err *e);
 /* A list of at most max strings, NULL-terminated, *n of them; *list is NULL when absent. Free with json_free_strings. */
-int json_get_strings(const struct json_node *object, const char *key, size_t max, char ***list, size_t *n, struct err *e);
-void json_free_strings(char **list);	/* up to the NULL; NULL is fine */
+int json_get_strings(const struct json_node *object, const char *key, size_t max, char ***list, size_t *n,
+		     struct err *e);
+void json_free_strings(char **list); /* up to the NULL; NULL is fine */
 
 #endif

@@ -14,14 +14,17 @@
 #define BIT(cap) (1ull << (cap))
 
 /* Docker's defaults, as its documentation lists them ("Runtime privilege and Linux capabilities"). */
-static const uint64_t default_caps =
-	BIT(CAP_CHOWN) | BIT(CAP_DAC_OVERRIDE) | BIT(CAP_FSETID) | BIT(CAP_FOWNER) | BIT(CAP_MKNOD) | BIT(CAP_NET_RAW) |
-	BIT(CAP_SETGID) | BIT(CAP_SETUID) | BIT(CAP_SETFCAP) | BIT(CAP_SETPCAP) | BIT(CAP_NET_BIND_SERVICE) |
-	BIT(CAP_SYS_CHROOT) | BIT(CAP_KILL) | BIT(CAP_AUDIT_WRITE);
+static const uint64_t default_caps = BIT(CAP_CHOWN) | BIT(CAP_DAC_OVERRIDE) | BIT(CAP_FSETID) | BIT(CAP_FOWNER) |
+				     BIT(CAP_MKNOD) | BIT(CAP_NET_RAW) | BIT(CAP_SETGID) | BIT(CAP_SETUID) |
+				     BIT(CAP_SETFCAP) | BIT(CAP_SETPCAP) | BIT(CAP_NET_BIND_SERVICE) |
+				     BIT(CAP_SYS_CHROOT) | BIT(CAP_KILL) | BIT(CAP_AUDIT_WRITE);
 
 static const char *const default_path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-static const struct { const char *path, *type, *options; bool ro; } default_mounts[] = {
+static const struct {
+	const char *path, *type, *options;
+	bool ro;
+} default_mounts[] = {
 	{ "/proc", "proc", "nosuid,noexec,nodev", false },
 	{ "/dev", "tmpfs", "nosuid,strictatime,mode=755,size=65536k", false },
 	{ "/dev/pts", "devpts", "nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5", false },
@@ -31,28 +34,32 @@ static const struct { const char *path, *type, *options; bool ro; } default_moun
 };
 
 static const char *const masked_paths[] = {
-	"/proc/asound", "/proc/acpi", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
-	"/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware",
-	"/sys/devices/virtual/powercap",
+	"/proc/asound",	     "/proc/acpi",	    "/proc/interrupts", "/proc/kcore",
+	"/proc/keys",	     "/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats",
+	"/proc/sched_debug", "/proc/scsi",	    "/sys/firmware",	"/sys/devices/virtual/powercap",
 };
 
-static const char *const readonly_paths[] = { "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger" };
+static const char *const readonly_paths[] = { "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys",
+					      "/proc/sysrq-trigger" };
 
 /* No network namespace: the containers of one sandbox share the guest's. */
 static const char *const namespaces[] = { "pid", "ipc", "uts", "mount", "cgroup" };
 
 /* major, minor: -1 is any. Nodes may be made for every device, used only for these. */
-static const struct { const char *type; int64_t major, minor; const char *access; } default_devices[] = {
-	{ "c", -1, -1, "m" }, { "b", -1, -1, "m" },
-	{ "c", 1, 3, "rwm" },	/* null */
-	{ "c", 1, 5, "rwm" },	/* zero */
-	{ "c", 1, 7, "rwm" },	/* full */
-	{ "c", 1, 8, "rwm" },	/* random */
-	{ "c", 1, 9, "rwm" },	/* urandom */
-	{ "c", 5, 0, "rwm" },	/* tty */
-	{ "c", 5, 1, "rwm" },	/* console */
-	{ "c", 5, 2, "rwm" },	/* ptmx */
-	{ "c", 136, -1, "rwm" },	/* pts */
+static const struct {
+	const char *type;
+	int64_t major, minor;
+	const char *access;
+} default_devices[] = {
+	{ "c", -1, -1, "m" },	 { "b", -1, -1, "m" }, { "c", 1, 3, "rwm" }, /* null */
+	{ "c", 1, 5, "rwm" },						     /* zero */
+	{ "c", 1, 7, "rwm" },						     /* full */
+	{ "c", 1, 8, "rwm" },						     /* random */
+	{ "c", 1, 9, "rwm" },						     /* urandom */
+	{ "c", 5, 0, "rwm" },						     /* tty */
+	{ "c", 5, 1, "rwm" },						     /* console */
+	{ "c", 5, 2, "rwm" },						     /* ptmx */
+	{ "c", 136, -1, "rwm" },					     /* pts */
 };
 
 static void add_mounts(Microvm__Spec *spec, const struct oci_options *o)
@@ -119,7 +126,8 @@ static void add_resources(Microvm__Linux *l, const struct oci_options *o)
 		res->cpu->shares = pb_u64(o->cpu_shares);
 }
 
-static int add_seccomp(Microvm__Linux *l, const struct oci_options *o, const char *profile, uint64_t caps, struct err *e)
+static int add_seccomp(Microvm__Linux *l, const struct oci_options *o, const char *profile, uint64_t caps,
+		       struct err *e)
 {
 	if (str_eq(profile, "unconfined") || (o->privileged && !profile))
 		return 0;
@@ -247,7 +255,8 @@ static int add_process(Microvm__Spec *spec, const struct oci_options *o, const s
 	if (!r)
 		r = set_user(p, o, e);
 	if (!r)
-		r = set_cwd(p, o->cwd ? "--workdir" : "the image's working directory", o->cwd ? o->cwd : o->image.cwd, e);
+		r = set_cwd(p, o->cwd ? "--workdir" : "the image's working directory", o->cwd ? o->cwd : o->image.cwd,
+			    e);
 	if (!r)
 		r = set_env(p, o, e);
 	if (!r)
@@ -329,7 +338,8 @@ static bool has_env(const Microvm__Process *p, const char *prefix)
 	return false;
 }
 
-int oci_process_exec(const Microvm__Process *base, const struct oci_exec_options *o, Microvm__Process **out, struct err *e)
+int oci_process_exec(const Microvm__Process *base, const struct oci_exec_options *o, Microvm__Process **out,
+		     struct err *e)
 {
 	Microvm__Process *p = process_copy(base);
 	int r = 0;

@@ -9,7 +9,7 @@
 #include "base/cleanup.h"
 #include "oci/pb.h"
 
-#define OPTIONS_MAX 4096u	/* entries of one list; a command line has room for more */
+#define OPTIONS_MAX 4096u /* entries of one list; a command line has room for more */
 
 /* "key=value" or docker's older "key:value"; *value is NULL when there is neither. */
 static size_t split_word(const char *word, const char **value)
@@ -45,14 +45,20 @@ int oci_options_security(char *const *words, struct oci_security *s, struct err 
 		else if (n == strlen("systempaths") && str_starts(*words, "systempaths") && str_eq(value, "unconfined"))
 			s->systempaths_unconfined = true;
 		else if (n == strlen("apparmor") && str_starts(*words, "apparmor"))
-			r = str_eq(value, "unconfined") ? 0 :
-			    err_set(e, ENOTSUP, "--security-opt %s: the guest has no AppArmor; leave it out", *words);
+			r = str_eq(value, "unconfined")
+				    ? 0
+				    : err_set(e, ENOTSUP, "--security-opt %s: the guest has no AppArmor; leave it out",
+					      *words);
 		else if (n == strlen("label") && str_starts(*words, "label"))
-			r = str_eq(value, "disable") ? 0 :
-			    err_set(e, ENOTSUP, "--security-opt %s: the guest has no SELinux; leave it out", *words);
+			r = str_eq(value, "disable")
+				    ? 0
+				    : err_set(e, ENOTSUP, "--security-opt %s: the guest has no SELinux; leave it out",
+					      *words);
 		else
-			r = err_set(e, EINVAL, "--security-opt %s: not known; there are no-new-privileges, "
-				    "seccomp=unconfined|default|FILE and systempaths=unconfined", *words);
+			r = err_set(e, EINVAL,
+				    "--security-opt %s: not known; there are no-new-privileges, "
+				    "seccomp=unconfined|default|FILE and systempaths=unconfined",
+				    *words);
 		if (r)
 			return r;
 	}
@@ -71,7 +77,8 @@ static int parse_caps(const char *flag, char *const *list, uint64_t *caps, bool 
 		}
 		cap = capability_parse(*list);
 		if (cap < 0)
-			return err_set(e, EINVAL, "%s %s: no such capability; capabilities(7) has their names", flag, *list);
+			return err_set(e, EINVAL, "%s %s: no such capability; capabilities(7) has their names", flag,
+				       *list);
 		*caps |= 1ull << cap;
 	}
 	return 0;
@@ -201,10 +208,12 @@ void oci_mount_tmpfs(Microvm__Spec *spec, const char *path, const char *options)
 static bool tmpfs_option_known(const char *option, size_t len)
 {
 	static const char *const flags[] = {
-		"defaults", "ro", "rw", "suid", "nosuid", "dev", "nodev", "exec", "noexec", "sync", "async", "dirsync",
-		"remount", "mand", "nomand", "atime", "noatime", "diratime", "nodiratime", "relatime", "norelatime",
-		"strictatime", "nostrictatime", "private", "rprivate", "shared", "rshared", "slave", "rslave",
-		"unbindable", "runbindable", "tmpcopyup",
+		"defaults",    "ro",	    "rw",	  "suid",	 "nosuid",	  "dev",
+		"nodev",       "exec",	    "noexec",	  "sync",	 "async",	  "dirsync",
+		"remount",     "mand",	    "nomand",	  "atime",	 "noatime",	  "diratime",
+		"nodiratime",  "relatime",  "norelatime", "strictatime", "nostrictatime", "private",
+		"rprivate",    "shared",    "rshared",	  "slave",	 "rslave",	  "unbindable",
+		"runbindable", "tmpcopyup",
 	};
 	static const char *const keys[] = { "size=", "mode=", "uid=", "gid=", "nr_inodes=", "nr_blocks=", "mpol=" };
 	size_t i;
@@ -230,8 +239,10 @@ static int add_tmpfs(Microvm__Spec *spec, const char *arg, struct err *e)
 		size_t n = strcspn(s, ",");
 
 		if (n && !tmpfs_option_known(s, n))
-			return err_set(e, EINVAL, "--tmpfs %s: option \"%.*s\" is not known; there are size=, mode=, uid=, gid=, "
-				       "ro, exec and the like", arg, (int)n, s);
+			return err_set(e, EINVAL,
+				       "--tmpfs %s: option \"%.*s\" is not known; there are size=, mode=, uid=, gid=, "
+				       "ro, exec and the like",
+				       arg, (int)n, s);
 		s += n;
 	}
 	options = xasprintf("noexec,nosuid,nodev,%s", given);
@@ -295,8 +306,8 @@ static int parse_limit(const char *s, uint64_t *v)
 static int add_ulimit(Microvm__Process *p, const char *arg, struct err *e)
 {
 	static const char *const names[] = {
-		"core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio",
-		"rttime", "sigpending", "stack", "as",
+		"core",	  "cpu",   "data", "fsize",  "locks",  "memlock",    "msgqueue", "nice",
+		"nofile", "nproc", "rss",  "rtprio", "rttime", "sigpending", "stack",	 "as",
 	};
 	size_t name_len = strcspn(arg, "="), i;
 	const char *value = arg[name_len] ? arg + name_len + 1 : "";
@@ -309,7 +320,8 @@ static int add_ulimit(Microvm__Process *p, const char *arg, struct err *e)
 		if (strlen(names[i]) == name_len && !memcmp(names[i], arg, name_len))
 			break;
 	if (i == ARRAY_SIZE(names))
-		return err_set(e, EINVAL, "--ulimit %s: no such limit as \"%.*s\"; see getrlimit(2)", arg, (int)name_len, arg);
+		return err_set(e, EINVAL, "--ulimit %s: no such limit as \"%.*s\"; see getrlimit(2)", arg,
+			       (int)name_len, arg);
 	if (parse_limit(soft, &s) || (value[strlen(soft)] && parse_limit(value + strlen(soft) + 1, &h)))
 		return err_set(e, EINVAL, "--ulimit %s: expected NAME=SOFT[:HARD], in numbers", arg);
 	if (!value[strlen(soft)])

@@ -9,7 +9,7 @@
 struct oci_security {
 	bool no_new_privileges;
 	bool systempaths_unconfined;
-	const char *seccomp;	/* NULL: the default profile */
+	const char *seccomp; /* NULL: the default profile */
 };
 
 int oci_options_security(char *const *words, struct oci_security *s, struct err *e);
@@ -24,7 +24,7 @@ void oci_mount_tmpfs(Microvm__Spec *spec, const char *path, const char *options)
 
 /* The five sets of a process with these capabilities: none is inheritable or ambient. */
 Microvm__Capabilities *oci_caps_message(uint64_t caps);
-uint64_t oci_caps_bounding(const Microvm__Capabilities *c);	/* 0 for NULL */
+uint64_t oci_caps_bounding(const Microvm__Capabilities *c); /* 0 for NULL */
 /* Splits at commas; appends what isn't empty. */
 void oci_mount_options(Microvm__Mount *m, const char *options);
 

@@ -119,7 +119,8 @@ int oci_get_map(const struct json_node *n, const char *key, Microvm__NameValue *
 		return r;
 	if ((size_t)json_object_object_length(map.value) > LIST_MAX)
 		return json_fail(&map, e, E2BIG, "more than %u entries", LIST_MAX);
-	json_object_object_foreach(map.value, name, value) {
+	json_object_object_foreach(map.value, name, value)
+	{
 		struct json_node entry = { .value = value, .parent = &map, .key = name };
 		const char *s;
 
@@ -157,18 +158,10 @@ int oci_refuse(const struct json_node *n, const char *key, const char *why, stru
 	if (!json_member(n, key, &child))
 		return 0;
 	switch (json_object_get_type(child.value)) {
-	case json_type_object:
-		says = json_object_object_length(child.value) > 0;
-		break;
-	case json_type_array:
-		says = json_object_array_length(child.value) > 0;
-		break;
-	case json_type_string:
-		says = json_object_get_string_len(child.value) > 0;
-		break;
-	default:
-		says = json_object_get_boolean(child.value);
-		break;
+	case json_type_object: says = json_object_object_length(child.value) > 0; break;
+	case json_type_array: says = json_object_array_length(child.value) > 0; break;
+	case json_type_string: says = json_object_get_string_len(child.value) > 0; break;
+	default: says = json_object_get_boolean(child.value); break;
 	}
 	return says ? json_fail(&child, e, ENOTSUP, "%s", why) : 0;
 }

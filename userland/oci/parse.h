@@ -9,8 +9,8 @@
 #include "oci/pb.h"
 #include "oci/spec.h"
 
-#define LIST_MAX 65536u		/* entries of a list that a person may write long: args, env, mounts, rules */
-#define SHORT_MAX 1024u		/* of the others */
+#define LIST_MAX 65536u /* entries of a list that a person may write long: args, env, mounts, rules */
+#define SHORT_MAX 1024u /* of the others */
 
 /* Sections, each from its own node. The message is there and initialised; what is missing stays as it is. */
 int oci_parse_process(const struct json_node *n, Microvm__Process *p, struct err *e);

@@ -11,12 +11,18 @@
 #include "guest-agent/agent.pb-c.h"
 
 /* pb_new(Microvm__Mount, microvm__mount): an initialised, malloc'd message. */
-#define pb_new(type, name) __extension__({ type *_m = xcalloc(1, sizeof(*_m)); name##__init(_m); _m; })
+#define pb_new(type, name)                          \
+	__extension__({                             \
+		type *_m = xcalloc(1, sizeof(*_m)); \
+		name##__init(_m);                   \
+		_m;                                 \
+	})
 
 /* pb_append(spec->n_mounts, spec->mounts, mount): the repeated field owns item afterwards. */
-#define pb_append(n, list, item) do { \
+#define pb_append(n, list, item)                                          \
+	do {                                                              \
 		(list) = xreallocarray((list), (n) + 1, sizeof(*(list))); \
-		(list)[(n)++] = (item); \
+		(list)[(n)++] = (item);                                   \
 	} while (0)
 
 /* A string field takes s (malloc'd); what it had goes. */

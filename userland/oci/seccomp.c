@@ -10,15 +10,22 @@
 
 #define RULES_MAX 4096u
 #define NAMES_MAX 4096u
-#define ARGS_MAX 6u	/* a system call has no more */
+#define ARGS_MAX 6u /* a system call has no more */
 
 static int parse_action(const struct json_node *n, uint32_t error, uint32_t *action, struct err *e)
 {
-	const struct { const char *name; uint32_t action; } actions[] = {
-		{ "SCMP_ACT_KILL", SCMP_ACT_KILL }, { "SCMP_ACT_KILL_THREAD", SCMP_ACT_KILL_THREAD },
-		{ "SCMP_ACT_KILL_PROCESS", SCMP_ACT_KILL_PROCESS }, { "SCMP_ACT_TRAP", SCMP_ACT_TRAP },
-		{ "SCMP_ACT_ERRNO", SCMP_ACT_ERRNO(error) }, { "SCMP_ACT_TRACE", SCMP_ACT_TRACE(error) },
-		{ "SCMP_ACT_ALLOW", SCMP_ACT_ALLOW }, { "SCMP_ACT_LOG", SCMP_ACT_LOG },
+	const struct {
+		const char *name;
+		uint32_t action;
+	} actions[] = {
+		{ "SCMP_ACT_KILL", SCMP_ACT_KILL },
+		{ "SCMP_ACT_KILL_THREAD", SCMP_ACT_KILL_THREAD },
+		{ "SCMP_ACT_KILL_PROCESS", SCMP_ACT_KILL_PROCESS },
+		{ "SCMP_ACT_TRAP", SCMP_ACT_TRAP },
+		{ "SCMP_ACT_ERRNO", SCMP_ACT_ERRNO(error) },
+		{ "SCMP_ACT_TRACE", SCMP_ACT_TRACE(error) },
+		{ "SCMP_ACT_ALLOW", SCMP_ACT_ALLOW },
+		{ "SCMP_ACT_LOG", SCMP_ACT_LOG },
 	};
 	const char *s;
 	size_t i;
@@ -33,16 +40,24 @@ static int parse_action(const struct json_node *n, uint32_t error, uint32_t *act
 		}
 	}
 	if (str_eq(s, "SCMP_ACT_NOTIFY"))
-		return json_fail(n, e, ENOTSUP, "SCMP_ACT_NOTIFY needs a listener on the host, which can't act for a process "
+		return json_fail(n, e, ENOTSUP,
+				 "SCMP_ACT_NOTIFY needs a listener on the host, which can't act for a process "
 				 "in a guest; use another action");
 	return json_fail(n, e, EINVAL, "\"%s\" is no action", s);
 }
 
 static int parse_operator(const struct json_node *n, enum scmp_compare *op, struct err *e)
 {
-	static const struct { const char *name; enum scmp_compare op; } operators[] = {
-		{ "SCMP_CMP_NE", SCMP_CMP_NE }, { "SCMP_CMP_LT", SCMP_CMP_LT }, { "SCMP_CMP_LE", SCMP_CMP_LE },
-		{ "SCMP_CMP_EQ", SCMP_CMP_EQ }, { "SCMP_CMP_GE", SCMP_CMP_GE }, { "SCMP_CMP_GT", SCMP_CMP_GT },
+	static const struct {
+		const char *name;
+		enum scmp_compare op;
+	} operators[] = {
+		{ "SCMP_CMP_NE", SCMP_CMP_NE },
+		{ "SCMP_CMP_LT", SCMP_CMP_LT },
+		{ "SCMP_CMP_LE", SCMP_CMP_LE },
+		{ "SCMP_CMP_EQ", SCMP_CMP_EQ },
+		{ "SCMP_CMP_GE", SCMP_CMP_GE },
+		{ "SCMP_CMP_GT", SCMP_CMP_GT },
 		{ "SCMP_CMP_MASKED_EQ", SCMP_CMP_MASKED_EQ },
 	};
 	const char *s;
@@ -90,7 +105,7 @@ struct profile {
 	scmp_filter_ctx ctx;
 	uint64_t caps;
 	uint32_t default_action;
-	int newest;	/* highest number of a call it names */
+	int newest; /* highest number of a call it names */
 };
 
 static int add_rule(struct profile *p, const struct json_node *at, uint32_t action, int nr,
@@ -237,8 +252,12 @@ static int parse_rule(struct profile *p, const struct json_node *rule, struct er
 
 static int add_arch(struct profile *p, const struct json_node *n, struct err *e)
 {
-	static const struct { const char *name; uint32_t arch; } arches[] = {
-		{ "SCMP_ARCH_X86", SCMP_ARCH_X86 }, { "SCMP_ARCH_X32", SCMP_ARCH_X32 },
+	static const struct {
+		const char *name;
+		uint32_t arch;
+	} arches[] = {
+		{ "SCMP_ARCH_X86", SCMP_ARCH_X86 },
+		{ "SCMP_ARCH_X32", SCMP_ARCH_X32 },
 	};
 	const char *s;
 	size_t i;
@@ -291,7 +310,10 @@ static int parse_arches(struct profile *p, const struct json_node *profile, stru
 
 static int parse_flags(const struct json_node *profile, uint32_t *flags, struct err *e)
 {
-	static const struct { const char *name; uint32_t flag; } known[] = {
+	static const struct {
+		const char *name;
+		uint32_t flag;
+	} known[] = {
 		{ "SECCOMP_FILTER_FLAG_TSYNC", SECCOMP_FILTER_FLAG_TSYNC },
 		{ "SECCOMP_FILTER_FLAG_LOG", SECCOMP_FILTER_FLAG_LOG },
 		{ "SECCOMP_FILTER_FLAG_SPEC_ALLOW", SECCOMP_FILTER_FLAG_SPEC_ALLOW },
@@ -326,7 +348,8 @@ static int parse_default(struct profile *p, const struct json_node *profile, str
 	int r = json_as_object(profile, e);
 
 	if (!r && (json_member(profile, "listenerPath", &n) || json_member(profile, "listenerMetadata", &n)))
-		return json_fail(&n, e, ENOTSUP, "a listener on the host can't act for a process in a guest; leave it out");
+		return json_fail(&n, e, ENOTSUP,
+				 "a listener on the host can't act for a process in a guest; leave it out");
 	if (!r)
 		r = json_get_u64(profile, "defaultErrnoRet", 0, 4095, &error, NULL, e);
 	if (r)

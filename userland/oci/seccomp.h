@@ -10,7 +10,7 @@
 #include "base/json.h"
 #include "guest-agent/agent.pb-c.h"
 
-#define OCI_SECCOMP_MAX (1u << 20)	/* bytes of a profile */
+#define OCI_SECCOMP_MAX (1u << 20) /* bytes of a profile */
 
 /*
  * linux.seccomp of config.json, or docker's profile format, which is the same with archMap and rules that depend on

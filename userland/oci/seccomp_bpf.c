@@ -54,8 +54,10 @@ int oci_seccomp_export(scmp_filter_ctx ctx, int ends_at, uint32_t flags, Microvm
 		n = put_enosys(program, ends_at);
 	len = (size_t)st.st_size;
 	if (len > sizeof(program) - n * sizeof(program[0]))
-		return err_set(e, E2BIG, "seccomp: the profile compiles to %zu instructions, the kernel takes %u; "
-			       "name fewer system calls", len / sizeof(program[0]), BPF_MAXINSNS);
+		return err_set(e, E2BIG,
+			       "seccomp: the profile compiles to %zu instructions, the kernel takes %u; "
+			       "name fewer system calls",
+			       len / sizeof(program[0]), BPF_MAXINSNS);
 	r = pread_full(fd, program + n, len, 0);
 	if (r)
 		return err_errno(e, -r, "seccomp: the compiled program can't be read");

@@ -79,8 +79,12 @@ static bool has_namespace(const Microvm__Linux *l, const char *type)
 
 static int parse_names(const struct json_node *config, Microvm__Spec *spec, struct err *e)
 {
-	const struct { const char *key; char **field; } names[] = {
-		{ "hostname", &spec->hostname }, { "domainname", &spec->domainname },
+	const struct {
+		const char *key;
+		char **field;
+	} names[] = {
+		{ "hostname", &spec->hostname },
+		{ "domainname", &spec->domainname },
 	};
 	size_t i;
 	int r = 0;

@@ -11,7 +11,7 @@
 #include "base/err.h"
 #include "guest-agent/agent.pb-c.h"
 
-#define OCI_SPEC_MAX (4u << 20)		/* bytes of config.json */
+#define OCI_SPEC_MAX (4u << 20) /* bytes of config.json */
 
 /*
  * Parses len bytes of config.json. On success *out is the caller's (oci_spec_free). Names the place by its JSON path:
@@ -26,7 +26,7 @@ int oci_process_parse(const char *json, size_t len, Microvm__Process **out, stru
 /* The same for a `linux.resources` object on its own, as `update --resources FILE` has it. */
 int oci_resources_parse(const char *json, size_t len, Microvm__Resources **out, struct err *e);
 
-void oci_spec_free(Microvm__Spec *spec);	/* NULL is fine, here and below */
+void oci_spec_free(Microvm__Spec *spec); /* NULL is fine, here and below */
 void oci_process_free(Microvm__Process *process);
 void oci_resources_free(Microvm__Resources *resources);
 

@@ -125,7 +125,8 @@ static int parse_personality(const struct json_node *n, Microvm__Linux *l, struc
 		return r;
 	r = oci_need_string(&p, "domain", &l->personality_domain, e);
 	if (!r && !oci_one_of(l->personality_domain, domains, ARRAY_SIZE(domains)))
-		r = json_fail(&p, e, EINVAL, "there is no domain \"%s\"; there are LINUX and LINUX32", l->personality_domain);
+		r = json_fail(&p, e, EINVAL, "there is no domain \"%s\"; there are LINUX and LINUX32",
+			      l->personality_domain);
 	return r ? r : oci_refuse(&p, "flags", "none is supported, as the spec says", e);
 }
 
@@ -178,7 +179,8 @@ static bool has_namespace(const Microvm__Linux *l, const char *type, bool fresh)
 static int check(const struct json_node *n, const Microvm__Linux *l, struct err *e)
 {
 	if (!has_namespace(l, "mount", false))
-		return json_fail(n, e, ENOTSUP, "namespaces: a container without a mount namespace can't be made; add one");
+		return json_fail(n, e, ENOTSUP,
+				 "namespaces: a container without a mount namespace can't be made; add one");
 	if ((l->n_uid_mappings || l->n_gid_mappings) && !has_namespace(l, "user", false))
 		return json_fail(n, e, EINVAL, "uidMappings and gidMappings need a user namespace");
 	if (has_namespace(l, "user", true) && !(l->n_uid_mappings && l->n_gid_mappings))

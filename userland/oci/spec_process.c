@@ -77,9 +77,15 @@ static int parse_caps(const struct json_node *process, Microvm__Process *p, stru
 	if (r || !present)
 		return r;
 	c = p->capabilities = pb_new(Microvm__Capabilities, microvm__capabilities);
-	const struct { const char *key; char ***list; size_t *n; } sets[] = {
-		{ "bounding", &c->bounding, &c->n_bounding }, { "effective", &c->effective, &c->n_effective },
-		{ "inheritable", &c->inheritable, &c->n_inheritable }, { "permitted", &c->permitted, &c->n_permitted },
+	const struct {
+		const char *key;
+		char ***list;
+		size_t *n;
+	} sets[] = {
+		{ "bounding", &c->bounding, &c->n_bounding },
+		{ "effective", &c->effective, &c->n_effective },
+		{ "inheritable", &c->inheritable, &c->n_inheritable },
+		{ "permitted", &c->permitted, &c->n_permitted },
 		{ "ambient", &c->ambient, &c->n_ambient },
 	};
 	for (i = 0; !r && i < ARRAY_SIZE(sets); i++) {
@@ -95,9 +101,10 @@ static int parse_caps(const struct json_node *process, Microvm__Process *p, stru
 static int add_rlimit(const struct json_node *n, void *opaque, struct err *e)
 {
 	static const char *const types[] = {
-		"RLIMIT_AS", "RLIMIT_CORE", "RLIMIT_CPU", "RLIMIT_DATA", "RLIMIT_FSIZE", "RLIMIT_LOCKS", "RLIMIT_MEMLOCK",
-		"RLIMIT_MSGQUEUE", "RLIMIT_NICE", "RLIMIT_NOFILE", "RLIMIT_NPROC", "RLIMIT_RSS", "RLIMIT_RTPRIO",
-		"RLIMIT_RTTIME", "RLIMIT_SIGPENDING", "RLIMIT_STACK",
+		"RLIMIT_AS",	 "RLIMIT_CORE",	  "RLIMIT_CPU",	       "RLIMIT_DATA",
+		"RLIMIT_FSIZE",	 "RLIMIT_LOCKS",  "RLIMIT_MEMLOCK",    "RLIMIT_MSGQUEUE",
+		"RLIMIT_NICE",	 "RLIMIT_NOFILE", "RLIMIT_NPROC",      "RLIMIT_RSS",
+		"RLIMIT_RTPRIO", "RLIMIT_RTTIME", "RLIMIT_SIGPENDING", "RLIMIT_STACK",
 	};
 	Microvm__Rlimit *l = pb_new(Microvm__Rlimit, microvm__rlimit);
 	Microvm__Process *p = opaque;
@@ -298,8 +305,12 @@ int oci_parse_hooks(const struct json_node *config, Microvm__Spec *spec, struct 
 		return r;
 	h = spec->hooks = pb_new(Microvm__Hooks, microvm__hooks);
 	for (i = 0; !r && i < ARRAY_SIZE(host); i++)
-		r = oci_refuse(&n, host[i], "runs on the host, on namespaces that are inside the guest; leave it out", e);
-	const struct { const char *key; struct hook_list list; } kinds[] = {
+		r = oci_refuse(&n, host[i], "runs on the host, on namespaces that are inside the guest; leave it out",
+			       e);
+	const struct {
+		const char *key;
+		struct hook_list list;
+	} kinds[] = {
 		{ "createContainer", { &h->create_container, &h->n_create_container } },
 		{ "startContainer", { &h->start_container, &h->n_start_container } },
 		{ "poststart", { &h->poststart, &h->n_poststart } },

@@ -117,7 +117,7 @@ static int parse_pids(const struct json_node *res_node, Microvm__Resources *res,
 /* Four lists of the spec are one of ours: the limits of a device stand together. */
 struct throttle_list {
 	Microvm__BlockIO *io;
-	size_t offset;		/* of the UInt64Value * in Microvm__Throttle */
+	size_t offset; /* of the UInt64Value * in Microvm__Throttle */
 };
 
 static int add_throttle(const struct json_node *n, void *opaque, struct err *e)
@@ -155,7 +155,10 @@ static int add_throttle(const struct json_node *n, void *opaque, struct err *e)
 
 static int parse_block_io(const struct json_node *res_node, Microvm__Resources *res, struct err *e)
 {
-	static const struct { const char *key; size_t offset; } throttles[] = {
+	static const struct {
+		const char *key;
+		size_t offset;
+	} throttles[] = {
 		{ "throttleReadBpsDevice", offsetof(Microvm__Throttle, read_bps) },
 		{ "throttleWriteBpsDevice", offsetof(Microvm__Throttle, write_bps) },
 		{ "throttleReadIOPSDevice", offsetof(Microvm__Throttle, read_iops) },
@@ -171,7 +174,8 @@ static int parse_block_io(const struct json_node *res_node, Microvm__Resources *
 	res->block_io = pb_new(Microvm__BlockIO, microvm__block_io);
 	r = oci_get_u64_value(&n, "weight", 1000, &res->block_io->weight, e);
 	if (!r)
-		r = oci_refuse(&n, "leafWeight", "is a thing of cgroup v1, which the guest doesn't have; leave it out", e);
+		r = oci_refuse(&n, "leafWeight", "is a thing of cgroup v1, which the guest doesn't have; leave it out",
+			       e);
 	if (!r)
 		r = oci_refuse(&n, "weightDevice", "weights of single devices are not supported; use weight", e);
 	for (i = 0; !r && i < ARRAY_SIZE(throttles); i++) {
