@@ -85,7 +85,7 @@ sleeper() {
 
 snapshot() {
 	echo "== processes"
-	pgrep -ax 'microvm|microvm-vmm|microvm-import|mkfs.erofs' || true
+	ps -eo pid=,comm= | awk '$2 ~ /^(microvm|microvm-vmm|microvm-import|mkfs.erofs)$/' || true
 	echo "== mounts"
 	awk '{ print $5, $9 }' /proc/self/mountinfo | sort
 	echo "== cgroups"
@@ -116,22 +116,20 @@ settled() {
 
 # After a test that left something, so that the next one starts clean.
 clean_up() {
-	pkill -9 -x 'microvm|microvm-vmm|microvm-import' || true
+	local name
+	for name in microvm microvm-vmm microvm-import mkfs.erofs; do pkill -9 -x $name || true; done
 	sleep 0.5
 	microvm ps -a >/dev/null 2>&1 || true
 	rm -rf "${state:?}"/*
 	rm -rf "${store:?}"/tmp/*
 }
 
-# Once a lab: the store filled with both images, so that what the tests leave can be told from what a first run makes.
+# Once a lab: the store filled with both images, so that what the tests leave can be told from what a first run makes. The
+# machine has imported them already (tests/e2e/run); only a copy is left to make.
 prepare() {
-	local image
-	mkdir -p "$work"
-	mkdir -p "$state"
-	for image in "$bb" "$deb"; do
-		microvm run --rm "$image" true >"$log" 2>&1 || { tail -n 20 "$log"; echo "the first run of $image failed"; }
-	done
-	microvm ps -a >/dev/null 2>&1 || true
+	mkdir -p "$work" "$state" "$store"
+	if [ -d "$MICROVM_BUILD/e2e/store" ]; then cp -a "$MICROVM_BUILD/e2e/store/." "$store/"; fi
+	microvm run --rm "$bb" true >"$log" 2>&1 || { tail -n 20 "$log"; echo "the first run failed"; }
 }
 
 # ---- images made by tests ---------------------------------------------------------------------------------------
