@@ -16,8 +16,8 @@ struct stdio_stream {
 	int fd;
 	uint8_t raw[GUEST_STDIO_TOKEN_LEN];
 	size_t got;
-	uint64_t token;		/* 0 until it has come whole */
-	bool gone;		/* out of the list; memory stays until its operations have ended */
+	uint64_t token; /* 0 until it has come whole */
+	bool gone;	/* out of the list; memory stays until its operations have ended */
 	struct loop_op recv, timer;
 };
 

@@ -22,9 +22,9 @@ struct event {
 struct event_waiter;
 
 struct events {
-	struct event *ring;		/* EVENTS_MAX, made when the first event comes */
+	struct event *ring; /* EVENTS_MAX, made when the first event comes */
 	unsigned int first, n;
-	struct event_waiter *waiters;	/* calls, oldest first; only while the queue is empty */
+	struct event_waiter *waiters; /* calls, oldest first; only while the queue is empty */
 };
 
 void events_push(struct events *q, const struct event *ev);

@@ -20,7 +20,7 @@
 #include "guest-agent/container.h"
 
 #define CMDLINE_MAX 4096
-#define FILES_MAX 1048576ul	/* the kernel's own nr_open; containers lower it for themselves */
+#define FILES_MAX 1048576ul /* the kernel's own nr_open; containers lower it for themselves */
 
 static int mount_at(const char *source, const char *target, const char *type, unsigned long flags, const char *data,
 		    struct err *e)
@@ -60,9 +60,8 @@ int init_early(struct init_words *words, struct err *e)
 		do
 			fd = open("/", O_RDONLY | O_DIRECTORY);
 		while (fd >= 0 && fd < 2);
-	else	/* a console that nobody reads must not stop us */
+	else /* a console that nobody reads must not stop us */
 		fcntl(2, F_SETFL, fcntl(2, F_GETFL) | O_NONBLOCK);
-	fd = -1;
 	r = mount_at("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL, e);
 	if (r < 0)
 		return r;
@@ -97,11 +96,16 @@ static int mount_all(struct err *e)
 		{ "mqueue", "/dev/mqueue", "mqueue", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL },
 		{ "tmpfs", "/run", "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755" },
 		{ "tmpfs", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777" },
-		{ "cgroup2", "/sys/fs/cgroup", "cgroup2", MS_NOSUID | MS_NODEV | MS_NOEXEC, "nsdelegate,memory_recursiveprot" },
+		{ "cgroup2", "/sys/fs/cgroup", "cgroup2", MS_NOSUID | MS_NODEV | MS_NOEXEC,
+		  "nsdelegate,memory_recursiveprot" },
 	};
-	static const struct { const char *target, *path; } links[] = {
-		{ "/proc/self/fd", "/dev/fd" }, { "/proc/self/fd/0", "/dev/stdin" },
-		{ "/proc/self/fd/1", "/dev/stdout" }, { "/proc/self/fd/2", "/dev/stderr" },
+	static const struct {
+		const char *target, *path;
+	} links[] = {
+		{ "/proc/self/fd", "/dev/fd" },
+		{ "/proc/self/fd/0", "/dev/stdin" },
+		{ "/proc/self/fd/1", "/dev/stdout" },
+		{ "/proc/self/fd/2", "/dev/stderr" },
 	};
 	size_t i;
 	int r = 0;
@@ -149,26 +153,6 @@ static int loopback_up(struct err *e)
 	return ioctl(fd, SIOCSIFFLAGS, &ifr) < 0 ? err_errno(e, errno, "lo") : 0;
 }
 
-/* A fault of the agent itself: say so and end the sandbox, as a kernel panic would say less. */
-static void fault(int sig)
-{
-	static const char text[] = "microvm-agent: fault in the agent; the sandbox ends\n";
-
-	if (write(2, text, sizeof(text) - 1) < 0)
-		poweroff();
-	poweroff();
-}
-
-static void set_signals(void)
-{
-	static const int faults[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT };
-	size_t i;
-
-	signal(SIGPIPE, SIG_IGN);
-	for (i = 0; i < ARRAY_SIZE(faults); i++)
-		signal(faults[i], fault);
-}
-
 /* fds 0 to 2 are there for whoever expects them: /dev/null where the kernel gave none. */
 static int standard_fds(struct err *e)
 {
@@ -189,7 +173,8 @@ int init_late(struct err *e)
 	const struct rlimit files = { FILES_MAX, FILES_MAX };
 	int r;
 
-	set_signals();
+	/* A fault of the agent itself is left to the kernel: its panic names it, and the VMM tells the user. */
+	signal(SIGPIPE, SIG_IGN);
 	umask(022);
 	r = mount_all(e);
 	if (!r)

@@ -9,8 +9,8 @@
 
 /* Words of ours on the kernel's command line. */
 struct init_words {
-	bool debug;		/* microvm.debug: a talkative log on the console */
-	bool ready_reboot;	/* microvm.ready=reboot: end where the host would be told, to measure a boot without one */
+	bool debug;	   /* microvm.debug: a talkative log on the console */
+	bool ready_reboot; /* microvm.ready=reboot: end where the host would be told, to measure a boot without one */
 };
 
 /* Only what is needed before the host is told: /proc, and the command line. */

@@ -34,7 +34,10 @@ int main(int argc, char **argv)
 {
 	static struct server server;
 	static const struct server_config config = {
-		.transport = &transport_vsock, .connecting = connecting, .over = end, .stop_grace_ns = STOP_GRACE_NS,
+		.transport = &transport_vsock,
+		.connecting = connecting,
+		.over = end,
+		.stop_grace_ns = STOP_GRACE_NS,
 	};
 	struct err e = ERR_INIT;
 	struct loop *loop;

@@ -15,7 +15,7 @@
 #include "base/log.h"
 #include "base/util.h"
 
-#define REAP_ROUND 256	/* then others have their turn: orphans of a fork bomb end up here */
+#define REAP_ROUND 256 /* then others have their turn: orphans of a fork bomb end up here */
 
 struct task_waiter {
 	struct task_waiter *next;
@@ -90,7 +90,9 @@ void task_waiters_fail(struct task_proc *p)
 
 static void push_event(struct task_proc *p, Microvm__Event__Type type)
 {
-	struct event ev = { .type = type, .pid = p->pid, .at_ns = type == MICROVM__EVENT__TYPE__EXIT ? p->exited_at_ns : now_ns() };
+	struct event ev = { .type = type,
+			    .pid = p->pid,
+			    .at_ns = type == MICROVM__EVENT__TYPE__EXIT ? p->exited_at_ns : now_ns() };
 
 	snprintf(ev.id, sizeof(ev.id), "%s", p->task->id);
 	snprintf(ev.exec_id, sizeof(ev.exec_id), "%s", p->exec_id);

@@ -13,7 +13,7 @@
 #include "base/log.h"
 #include "base/util.h"
 
-#define LAST_WORDS_NS 500000000ull	/* for the host to take the last answer */
+#define LAST_WORDS_NS 500000000ull /* for the host to take the last answer */
 
 struct connection {
 	struct connection *next;
@@ -53,7 +53,10 @@ static struct connection *connection_new(struct server *s, int fd)
 {
 	struct connection *c = xcalloc(1, sizeof(*c));
 	struct ttrpc_peer_config config = {
-		.services = &agent_service, .services_n = 1, .arg = c, .closed = connection_closed,
+		.services = &agent_service,
+		.services_n = 1,
+		.arg = c,
+		.closed = connection_closed,
 	};
 
 	c->server = s;
@@ -137,7 +140,8 @@ int server_open(struct server *s, const struct server_config *config, struct err
 		config->connecting(config->arg);
 	s->control_fd = t->connect(GUEST_CONTROL_PORT, config->transport_arg);
 	if (s->control_fd < 0)
-		return err_errno(e, s->control_fd, "host port %u; does this machine have a vsock device?", GUEST_CONTROL_PORT);
+		return err_errno(e, s->control_fd, "host port %u; does this machine have a vsock device?",
+				 GUEST_CONTROL_PORT);
 	return 0;
 }
 
@@ -214,7 +218,7 @@ void server_stop(struct server *s, const char *reason)
 	log_debug("the sandbox ends: %s", reason);
 	tasks_signal_all(&s->tasks, SIGTERM, false);
 	loop_timer(s->loop, &s->stop_timer, s->config.stop_grace_ns);
-	task_ended(&s->tasks, s);	/* there may be none */
+	task_ended(&s->tasks, s); /* there may be none */
 }
 
 static void destroy_cancelled(struct ttrpc_call *call, void *arg)

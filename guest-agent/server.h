@@ -34,7 +34,7 @@ struct server_config {
 	/* The sandbox is over; reason is a line for the log. Does not return in a guest. */
 	void (*over)(const char *reason, void *arg);
 	void *arg;
-	uint64_t stop_grace_ns;		/* between SIGTERM and SIGKILL, and from there to the end */
+	uint64_t stop_grace_ns; /* between SIGTERM and SIGKILL, and from there to the end */
 };
 
 struct connection;
@@ -52,8 +52,8 @@ struct server {
 	/* the end */
 	bool stopping, killed, finished;
 	const char *reason;
-	struct ttrpc_call *destroy_call;	/* is answered when all containers have ended */
-	struct ttrpc_peer *last_words;		/* the connection that answer goes to */
+	struct ttrpc_call *destroy_call; /* is answered when all containers have ended */
+	struct ttrpc_peer *last_words;	 /* the connection that answer goes to */
 	struct loop_op stop_timer, stop_check, last_timer;
 };
 

@@ -250,8 +250,11 @@ static void serve_remove_container(struct ttrpc_call *call, const ProtobufCMessa
 	reply_empty(call, tasks_remove(&server_of(arg)->tasks, ((const Microvm__ContainerRequest *)req)->id, &e), &e);
 }
 
-#define METHOD(Name, fn, req, resp) \
-	{ .name = Name, .request = &microvm__##req##__descriptor, .response = &microvm__##resp##__descriptor, .serve = serve_##fn }
+#define METHOD(Name, fn, req, resp)                                                                                 \
+	{                                                                                                           \
+		.name = Name, .request = &microvm__##req##__descriptor, .response = &microvm__##resp##__descriptor, \
+		.serve = serve_##fn                                                                                 \
+	}
 
 static const struct ttrpc_method methods[] = {
 	METHOD("CreateSandbox", create_sandbox, create_sandbox_request, guest_details),
@@ -275,4 +278,6 @@ static const struct ttrpc_method methods[] = {
 	METHOD("NextEvent", next_event, empty, event),
 };
 
-const struct ttrpc_service agent_service = { .name = GUEST_SERVICE, .methods = methods, .methods_n = ARRAY_SIZE(methods) };
+const struct ttrpc_service agent_service = { .name = GUEST_SERVICE,
+					     .methods = methods,
+					     .methods_n = ARRAY_SIZE(methods) };

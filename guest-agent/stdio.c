@@ -21,13 +21,13 @@
 
 struct stdio_set {
 	struct stdio *owner;
-	unsigned int refs;		/* the owner's, and one for each operation in flight */
+	unsigned int refs; /* the owner's, and one for each operation in flight */
 	bool terminal;
-	int master;			/* for resizing; -1: no terminal, or over */
-	struct stdio_pump pumps[3];	/* stdin, stdout, stderr */
+	int master;		    /* for resizing; -1: no terminal, or over */
+	struct stdio_pump pumps[3]; /* stdin, stdout, stderr */
 };
 
-static uint8_t chunk[CHUNK];	/* filled and emptied within one step */
+static uint8_t chunk[CHUNK]; /* filled and emptied within one step */
 
 static void set_unref(struct stdio_set *set)
 {
@@ -136,7 +136,7 @@ static void pump_step(struct stdio_pump *p)
 			await(p, src, POLLIN);
 		return;
 	}
-	if (n <= 0) {	/* a terminal whose last user is gone reads as EIO */
+	if (n <= 0) { /* a terminal whose last user is gone reads as EIO */
 		pump_end(p);
 		return;
 	}
@@ -170,7 +170,7 @@ static void timer_done(struct loop_op *op, int res)
 	struct stdio_pump *p = container_of(op, struct stdio_pump, timer);
 
 	if (p->active && p->remote < 0)
-		pump_end(p);	/* the host never came */
+		pump_end(p); /* the host never came */
 	set_unref(p->set);
 }
 
@@ -260,7 +260,9 @@ int stdio_prepare(struct stdio *s, const Microvm__Stdio *req, bool terminal, str
 	set->terminal = terminal;
 	set->master = -1;
 	for (i = 0; i < 3; i++) {
-		set->pumps[i] = (struct stdio_pump){ .set = set, .token = tokens[i], .input = i == 0, .local = -1, .remote = -1 };
+		set->pumps[i] = (struct stdio_pump){
+			.set = set, .token = tokens[i], .input = i == 0, .local = -1, .remote = -1
+		};
 		loop_op_init(&set->pumps[i].poll, poll_done);
 		loop_op_init(&set->pumps[i].timer, timer_done);
 	}
@@ -328,7 +330,7 @@ void stdio_close_stdin(struct stdio_set *set)
 	if (p->remote < 0)
 		pump_end(p);
 	else if (!p->left_len)
-		loop_cancel(set->owner->loop, &p->poll);	/* its end is the next step */
+		loop_cancel(set->owner->loop, &p->poll); /* its end is the next step */
 }
 
 void stdio_exited(struct stdio_set *set)

@@ -17,18 +17,18 @@
 
 #define STDIO_UNCLAIMED_MAX 64u
 
-struct stdio_stream;	/* a connection whose process is not known yet */
+struct stdio_stream; /* a connection whose process is not known yet */
 struct stdio_pump;
 
 struct stdio {
 	struct loop *loop;
-	uint64_t claim_ns;			/* how long either side waits for the other */
+	uint64_t claim_ns; /* how long either side waits for the other */
 	struct stdio_stream *streams;
 	unsigned int streams_n;
-	struct stdio_pump *waiting;		/* that have no connection yet */
+	struct stdio_pump *waiting; /* that have no connection yet */
 };
 
-struct stdio_set;	/* the streams of one process */
+struct stdio_set; /* the streams of one process */
 
 void stdio_init(struct stdio *s, struct loop *loop);
 
@@ -58,12 +58,12 @@ void stdio_release(struct stdio_set *set);
 struct stdio_pump {
 	struct stdio_set *set;
 	struct stdio_pump *next_waiting;
-	uint64_t token;		/* 0: not used */
-	bool input;		/* from the host to the process */
-	bool active;		/* not over yet */
-	bool closing;		/* ends when nothing more is there to be read */
-	int local, remote;	/* pipe or terminal; the host's connection, -1 until it comes */
-	uint8_t *left;		/* what was read but could not be written yet */
+	uint64_t token;	   /* 0: not used */
+	bool input;	   /* from the host to the process */
+	bool active;	   /* not over yet */
+	bool closing;	   /* ends when nothing more is there to be read */
+	int local, remote; /* pipe or terminal; the host's connection, -1 until it comes */
+	uint8_t *left;	   /* what was read but could not be written yet */
 	size_t left_len, left_off;
 	struct loop_op poll, timer;
 };

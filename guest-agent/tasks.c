@@ -19,8 +19,8 @@ static int check_id(const char *what, const char *id, struct err *e)
 	size_t len = strlen(id);
 
 	if (!len || len > EVENT_ID_MAX || id[0] == '.' || strspn(id, ok) != len)
-		return err_set(e, EINVAL, "%s: an id has 1 to %u of A-Z a-z 0-9 _ . - and doesn't begin with a dot", what,
-			       EVENT_ID_MAX);
+		return err_set(e, EINVAL, "%s: an id has 1 to %u of A-Z a-z 0-9 _ . - and doesn't begin with a dot",
+			       what, EVENT_ID_MAX);
 	return 0;
 }
 
@@ -33,7 +33,8 @@ int tasks_find(struct tasks *ts, const char *id, struct task **out, struct err *
 			*out = t;
 			return 0;
 		}
-	return err_set(e, ENOENT, "container %.128s: there is none with this id in the guest", id);
+	err_set(e, ENOENT, "container %.128s: there is none with this id in the guest", id);
+	return -ENOENT;
 }
 
 static struct task_proc *find_proc(struct task *t, const char *exec_id)
@@ -123,11 +124,14 @@ static int check_create(struct tasks *ts, const Microvm__CreateContainerRequest 
 		return r;
 	if (!req->spec || !req->spec->process || !req->rootfs)
 		return err_set(e, EINVAL, "container %s: the request has no %s", req->id,
-			       !req->rootfs ? "rootfs" : !req->spec ? "spec" : "process");
+			       !req->rootfs ? "rootfs"
+			       : !req->spec ? "spec"
+					    : "process");
 	if (tasks_find(ts, req->id, &t, NULL) == 0)
 		return err_set(e, EEXIST, "container %s: the id is in use; remove that container first", req->id);
 	if (ts->n >= TASKS_MAX)
-		return err_set(e, ENOSPC, "container %s: there are %u containers already, which is the limit", req->id, TASKS_MAX);
+		return err_set(e, ENOSPC, "container %s: there are %u containers already, which is the limit", req->id,
+			       TASKS_MAX);
 	return 0;
 }
 
@@ -235,6 +239,15 @@ int tasks_exec(struct tasks *ts, const Microvm__ExecRequest *req, pid_t *pid, st
 	return 0;
 }
 
+static int signal_proc(struct task_proc *p, int signal, struct err *e)
+{
+	if (!init_signal_spared(p->pid, signal))
+		return container_signal(p->task->container, p->pid, signal, false, e);
+	/* What the kernel spares it is its end all the same, with the status that the signal would have given. */
+	p->ended_by = signal;
+	return container_signal(p->task->container, p->pid, SIGKILL, false, e);
+}
+
 int tasks_signal(struct tasks *ts, const Microvm__SignalRequest *req, struct err *e)
 {
 	struct task_proc *p;
@@ -248,12 +261,9 @@ int tasks_signal(struct tasks *ts, const Microvm__SignalRequest *req, struct err
 		return err_set(e, EINVAL, "container %s: a signal goes to one process or to all", req->id);
 	if (p->exited && !req->all)
 		return err_set(e, ESRCH, "container %s: the process has ended", req->id);
-	if (!req->all && init_signal_spared(p->pid, (int)req->signal)) {
-		/* What the kernel spares it is its end all the same, with the status that the signal would have given. */
-		p->ended_by = (int)req->signal;
-		return container_signal(p->task->container, p->pid, SIGKILL, false, e);
-	}
-	return container_signal(p->task->container, p->exited ? 0 : p->pid, req->signal, req->all, e);
+	if (!req->all)
+		return signal_proc(p, (int)req->signal, e);
+	return container_signal(p->task->container, p->exited ? 0 : p->pid, (int)req->signal, true, e);
 }
 
 static int remove_task(struct task *t, struct err *e)
@@ -315,8 +325,11 @@ void tasks_signal_all(struct tasks *ts, int signal, bool all)
 	for (t = ts->first; t; t = t->next) {
 		struct task_proc *p = find_proc(t, "");
 		struct err e = ERR_INIT;
+		int r = 0;
 
-		if (p && !p->exited && container_signal(t->container, p->pid, signal, all, &e) < 0)
+		if (p && !p->exited)
+			r = all ? container_signal(t->container, p->pid, signal, true, &e) : signal_proc(p, signal, &e);
+		if (r < 0)
 			log_warn("container %s: signal %d: %s", t->id, signal, e.msg);
 	}
 }

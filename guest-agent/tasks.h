@@ -19,17 +19,17 @@
 #include "rpc/ttrpc.h"
 
 #define TASKS_MAX 256u
-#define TASK_PROCS_MAX 256u	/* of one container; those that have ended are forgotten first */
+#define TASK_PROCS_MAX 256u /* of one container; those that have ended are forgotten first */
 
 struct task_waiter;
 
 struct task_proc {
 	struct task_proc *next;
 	struct task *task;
-	char exec_id[EVENT_ID_MAX + 1];	/* "": the container's first process */
+	char exec_id[EVENT_ID_MAX + 1]; /* "": the container's first process */
 	pid_t pid;
 	bool exited, oom_killed;
-	int ended_by;			/* the signal that SIGKILL stands for (init_signal.h); 0: none */
+	int ended_by; /* the signal that SIGKILL stands for (init_signal.h); 0: none */
 	uint32_t exit_status;
 	int64_t exited_at_ns;
 	struct stdio_set *stdio;
@@ -40,10 +40,10 @@ struct task {
 	struct task *next;
 	struct tasks *owner;
 	char id[EVENT_ID_MAX + 1];
-	struct container *container;	/* NULL while it is being removed */
+	struct container *container; /* NULL while it is being removed */
 	bool started;
-	bool gone;			/* removed; memory stays until oom_poll has ended */
-	struct task_proc *procs;	/* newest first; the first process is the last */
+	bool gone;		 /* removed; memory stays until oom_poll has ended */
+	struct task_proc *procs; /* newest first; the first process is the last */
 	unsigned int procs_n;
 	struct loop_op oom_poll;
 };

@@ -38,7 +38,7 @@ static bool vsock_is_host(int fd, void *arg)
 	socklen_t len = sizeof(addr);
 
 	return getpeername(fd, (struct sockaddr *)&addr, &len) == 0 && addr.svm_family == AF_VSOCK &&
-		addr.svm_cid == VMADDR_CID_HOST;
+	       addr.svm_cid == VMADDR_CID_HOST;
 }
 
 const struct transport transport_vsock = { .listen = vsock_listen, .connect = vsock_connect, .is_host = vsock_is_host };

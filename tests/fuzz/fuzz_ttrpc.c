@@ -25,9 +25,7 @@ static void echo(struct ttrpc_call *call, const ProtobufCMessage *req, void *arg
 	ttrpc_reply(call, req);
 }
 
-static void forget(struct ttrpc_call *call, void *arg)
-{
-}
+static void forget(struct ttrpc_call *call, void *arg) {}
 
 static void keep(struct ttrpc_call *call, const ProtobufCMessage *req, void *arg)
 {
@@ -35,7 +33,8 @@ static void keep(struct ttrpc_call *call, const ProtobufCMessage *req, void *arg
 }
 
 static const struct ttrpc_method methods[] = {
-	{ "CreateContainer", &microvm__create_container_request__descriptor, &microvm__create_container_request__descriptor, echo },
+	{ "CreateContainer", &microvm__create_container_request__descriptor,
+	  &microvm__create_container_request__descriptor, echo },
 	{ "WaitProcess", &microvm__process_request__descriptor, &microvm__wait_reply__descriptor, keep },
 };
 static const struct ttrpc_service service = { "microvm.Agent", methods, ARRAY_SIZE(methods) };
@@ -50,9 +49,7 @@ static void done(const ProtobufCMessage *response, const struct err *e, void *ar
 	done_n++;
 }
 
-static void nothing(struct loop_op *op, int res)
-{
-}
+static void nothing(struct loop_op *op, int res) {}
 
 /* Feeds the peer as its socket takes it, and throws away what it says. */
 static void feed(int fd, const uint8_t *data, size_t size)
@@ -90,7 +87,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	const bool serving = size && (data[0] & 1);
 	const struct ttrpc_peer_config config = {
-		.services = serving ? &service : NULL, .services_n = serving, .closed = closed,
+		.services = serving ? &service : NULL,
+		.services_n = serving,
+		.closed = closed,
 	};
 	Microvm__ProcessRequest req = MICROVM__PROCESS_REQUEST__INIT;
 	Microvm__CreateContainerRequest create = MICROVM__CREATE_CONTAINER_REQUEST__INIT;
@@ -106,8 +105,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	closed_n = done_n = 0;
 	if (!serving) {
 		ttrpc_call_async(p, service.name, &methods[1], &req.base, 0, done, NULL);
-		ttrpc_call_async(p, service.name, &methods[0], &create.base, 1000000000,
-				 done, NULL);
+		ttrpc_call_async(p, service.name, &methods[0], &create.base, 1000000000, done, NULL);
 	}
 	feed(sv[1], data + 1, size - 1);
 	if (closed_n != 1 || (!serving && done_n != 2))

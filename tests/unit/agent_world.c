@@ -132,12 +132,30 @@ int container_signal(struct container *c, pid_t pid, int signal, bool all, struc
 	return kill(all ? -c->pid : pid, signal) < 0 ? err_errno(e, errno, "kill") : 0;
 }
 
-int container_pause(struct container *c, struct err *e) { return container_signal(c, c->pid, SIGSTOP, false, e); }
-int container_resume(struct container *c, struct err *e) { return container_signal(c, c->pid, SIGCONT, false, e); }
-int container_update(struct container *c, const Microvm__Resources *resources, struct err *e) { return 0; }
-int container_oom_fd(const struct container *c) { return -1; }
-uint64_t container_oom_take(struct container *c) { return 0; }
-bool container_oom_killed(const struct container *c) { return false; }
+int container_pause(struct container *c, struct err *e)
+{
+	return container_signal(c, c->pid, SIGSTOP, false, e);
+}
+int container_resume(struct container *c, struct err *e)
+{
+	return container_signal(c, c->pid, SIGCONT, false, e);
+}
+int container_update(struct container *c, const Microvm__Resources *resources, struct err *e)
+{
+	return 0;
+}
+int container_oom_fd(const struct container *c)
+{
+	return -1;
+}
+uint64_t container_oom_take(struct container *c)
+{
+	return 0;
+}
+bool container_oom_killed(const struct container *c)
+{
+	return false;
+}
 
 int container_stats(struct container *c, Microvm__Stats *stats, struct err *e)
 {
@@ -203,7 +221,9 @@ static const struct transport transport_world = { world_listen, world_connect, w
 static void run_guest(char *dir, int ready, const struct world_options *o)
 {
 	struct server_config config = {
-		.transport = &transport_world, .transport_arg = dir, .over = world_over,
+		.transport = &transport_world,
+		.transport_arg = dir,
+		.over = world_over,
 		.stop_grace_ns = o->grace_ms * 1000000ull,
 	};
 	static struct server server;
@@ -213,7 +233,7 @@ static void run_guest(char *dir, int ready, const struct world_options *o)
 	/* What it refuses it says, once for each; of no interest here. */
 	log_to_fd(open("/dev/null", O_WRONLY | O_CLOEXEC));
 	signal(SIGPIPE, SIG_IGN);
-	signal(SIGTERM, SIG_DFL);	/* the test runner has a handler for it, which kills the test */
+	signal(SIGTERM, SIG_DFL); /* the test runner has a handler for it, which kills the test */
 	refuse_strangers = o->strangers;
 	must(server_open(&server, &config, &e) == 0, e.msg);
 	must(loop_new(&guest_loop, 64, 0) == 0, "loop");
@@ -226,7 +246,9 @@ static void run_guest(char *dir, int ready, const struct world_options *o)
 
 /* ---- the relay ---------------------------------------------------------------------------------- */
 
-struct copy { int from, to; };
+struct copy {
+	int from, to;
+};
 
 static void *copy_bytes(void *arg)
 {

@@ -14,17 +14,17 @@
 #include "io/loop.h"
 
 struct world_options {
-	uint64_t claim_ms;	/* how long streams and requests wait for each other; 0: as in a guest */
-	uint64_t grace_ms;	/* between SIGTERM and SIGKILL */
-	bool strangers;		/* whoever connects is not the host */
+	uint64_t claim_ms; /* how long streams and requests wait for each other; 0: as in a guest */
+	uint64_t grace_ms; /* between SIGTERM and SIGKILL */
+	bool strangers;	   /* whoever connects is not the host */
 };
 
 struct world {
 	char dir[64];
-	char vsock[96];		/* the "VMM's" socket */
+	char vsock[96]; /* the "VMM's" socket */
 	pid_t guest, relay;
 	struct loop *loop;
-	struct agent *agent;	/* on the control connection */
+	struct agent *agent; /* on the control connection */
 	int closed_n, closed_reason;
 };
 

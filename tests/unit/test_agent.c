@@ -92,7 +92,8 @@ static int exec(struct run *r, const char *exec_id, const char *script)
 	return agent_exec_process(w.agent, &req, NULL, &e);
 }
 
-static int by_id(int (*call)(struct agent *, const Microvm__ContainerRequest *, Microvm__Empty **, struct err *), const char *id)
+static int by_id(int (*call)(struct agent *, const Microvm__ContainerRequest *, Microvm__Empty **, struct err *),
+		 const char *id)
 {
 	Microvm__ContainerRequest req = MICROVM__CONTAINER_REQUEST__INIT;
 
@@ -164,7 +165,10 @@ static void expect_text(int fd, const char *text)
 	ck_assert_str_eq(buf, text);
 }
 
-#define RUN(...) { .id = "c1", .fds = { -1, -1, -1 }, __VA_ARGS__ }
+#define RUN(...)                                               \
+	{                                                      \
+		.id = "c1", .fds = { -1, -1, -1 }, __VA_ARGS__ \
+	}
 
 /* ---- the sandbox ---- */
 
@@ -261,7 +265,8 @@ START_TEST(input_is_carried_with_its_end)
 	fcntl(r.fds[0], F_SETFL, O_NONBLOCK);
 	fcntl(r.fds[1], F_SETFL, O_NONBLOCK);
 	for (;;) {
-		struct pollfd p[2] = { { .fd = sent < 4 * MiB ? r.fds[0] : -1, .events = POLLOUT }, { .fd = r.fds[1], .events = POLLIN } };
+		struct pollfd p[2] = { { .fd = sent < 4 * MiB ? r.fds[0] : -1, .events = POLLOUT },
+				       { .fd = r.fds[1], .events = POLLIN } };
 		ssize_t n;
 
 		ck_assert_int_gt(poll(p, 2, 30000), 0);
@@ -321,7 +326,7 @@ START_TEST(streams_that_nobody_claims_are_closed)
 	ck_assert_int_eq(read(r.fds[1], &c, 1), 0);
 	fd = agent_connect_unix(w.vsock, GUEST_STDIO_PORT, 5000, &e);
 	ck_assert_int_ge(fd, 0);
-	ck_assert_int_eq(write(fd, "1234", 4), 4);	/* half a token */
+	ck_assert_int_eq(write(fd, "1234", 4), 4); /* half a token */
 	ck_assert_int_eq(read(fd, &c, 1), 0);
 	close(fd);
 	fd = agent_connect_unix(w.vsock, GUEST_STDIO_PORT, 5000, &e);
@@ -349,7 +354,7 @@ START_TEST(a_token_is_for_one_stream)
 	r.tokens[1] = r.tokens[2] = 0;
 	r.tokens[0] = agent_stdio_token();
 	ck_assert_int_eq(create(&r, "true"), 0);
-	other.tokens[0] = r.tokens[0];	/* waits for its stream already */
+	other.tokens[0] = r.tokens[0]; /* waits for its stream already */
 	ck_assert_int_eq(create(&other, "true"), -EINVAL);
 }
 END_TEST
@@ -554,7 +559,7 @@ START_TEST(further_processes_have_ids_of_their_own)
 	expect_text(x.fds[1], "exec\n");
 	ck_assert_int_eq(wait_for("c1", "x1"), 9);
 	x.tokens[1] = 0;
-	ck_assert_int_eq(exec(&x, "x1", "exec sleep 1000"), 0);	/* the first has ended */
+	ck_assert_int_eq(exec(&x, "x1", "exec sleep 1000"), 0); /* the first has ended */
 	ck_assert_int_eq(exec(&x, "x1", "true"), -EEXIST);
 	ck_assert_int_eq(send_signal("c1", "x1", SIGTERM), 0);
 	ck_assert_int_eq(wait_for("c1", "x1"), 143);
@@ -664,7 +669,7 @@ START_TEST(further_clients_come_and_go)
 		ck_assert_int_eq(agent_new(&more[i], w.loop, fd, NULL), 0);
 		refused += agent_get_details(more[i], &(Microvm__Empty)MICROVM__EMPTY__INIT, NULL, &e) < 0;
 	}
-	ck_assert_int_eq(refused, 2);	/* the control connection is one of the 32 */
+	ck_assert_int_eq(refused, 2); /* the control connection is one of the 32 */
 	for (i = 0; i < ARRAY_SIZE(more); i++)
 		agent_free(more[i]);
 	ck_assert_int_eq(agent_get_details(w.agent, &(Microvm__Empty)MICROVM__EMPTY__INIT, NULL, &e), 0);
@@ -735,16 +740,14 @@ START_TEST(nothing_begins_in_a_sandbox_that_ends)
 	agent_free(w.agent);
 	w.agent = other;
 	r.id = "c2";
-	while (create(&r, "true") == 0)	/* until the end of the other connection is seen */
+	while (create(&r, "true") == 0) /* until the end of the other connection is seen */
 		ck_assert_int_eq(by_id(agent_remove_container, "c2"), 0);
 	ck_assert(e.code == EPIPE || e.code == ECONNRESET);
 	ck_assert_int_eq(world_guest_status(&w), 0);
 }
 END_TEST
 
-static void ignore(const ProtobufCMessage *reply, const struct err *error, void *arg)
-{
-}
+static void ignore(const ProtobufCMessage *reply, const struct err *error, void *arg) {}
 
 START_TEST(a_call_given_up_leaves_nobody_waiting)
 {

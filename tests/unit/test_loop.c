@@ -46,7 +46,10 @@ static void run_until(struct result *r, int calls)
 		ck_assert_int_eq(loop_run_once(loop, true), 0);
 }
 
-#define RESULT { .op = { .done = record } }
+#define RESULT                          \
+	{                               \
+		.op = {.done = record } \
+	}
 
 START_TEST(files_are_written_and_read_at_offsets)
 {
@@ -281,7 +284,7 @@ START_TEST(calls_from_other_threads_run_in_the_loops)
 	pthread_create(&thread, NULL, runner, &l);
 	while (!__atomic_load_n(&l, __ATOMIC_ACQUIRE))
 		nanosleep(&ms, NULL);
-	do {	/* until the loop has started, calls are run by who makes them */
+	do { /* until the loop has started, calls are run by who makes them */
 		ck_assert_int_eq(loop_call(l, own_thread, &seen), 5);
 	} while (!pthread_equal(seen, thread));
 	for (i = 0; i < ARRAY_SIZE(callers); i++)

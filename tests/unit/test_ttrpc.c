@@ -72,11 +72,15 @@ static void serve_drop(struct ttrpc_call *call, const ProtobufCMessage *req, voi
 	server = NULL;
 }
 
-#define METHOD(m, f) { .name = m, .request = &microvm__name_value__descriptor, .response = &microvm__name_value__descriptor, .serve = f }
+#define METHOD(m, f)                                                                                                  \
+	{                                                                                                             \
+		.name = m, .request = &microvm__name_value__descriptor, .response = &microvm__name_value__descriptor, \
+		.serve = f                                                                                            \
+	}
 enum { ECHO, FAIL, KEEP, BIG, DROP, METHODS };
 static const struct ttrpc_method methods[] = {
 	[ECHO] = METHOD("Echo", serve_echo), [FAIL] = METHOD("Fail", serve_fail), [KEEP] = METHOD("Keep", serve_keep),
-	[BIG] = METHOD("Big", serve_big), [DROP] = METHOD("Drop", serve_drop),
+	[BIG] = METHOD("Big", serve_big),    [DROP] = METHOD("Drop", serve_drop),
 };
 static const struct ttrpc_method unknown = METHOD("Unknown", NULL);
 static const struct ttrpc_service services[] = { { .name = SERVICE, .methods = methods, .methods_n = METHODS } };
@@ -123,9 +127,7 @@ static void setup(void)
 	client = server = NULL;
 }
 
-static void nothing(struct loop_op *op, int res)
-{
-}
+static void nothing(struct loop_op *op, int res) {}
 
 static void settle(void)
 {
@@ -195,8 +197,9 @@ START_TEST(calls_are_answered)
 	ck_assert_str_eq(e.msg, "container n: not? here");
 	ck_assert_int_eq(call(&unknown, "", &e), -EOPNOTSUPP);
 	ck_assert_ptr_nonnull(strstr(e.msg, "Unknown"));
-	ck_assert_int_eq(ttrpc_call_sync(client, "other.Service", &methods[ECHO], &(Microvm__NameValue)MICROVM__NAME_VALUE__INIT.base,
-					 0, NULL, &e), -EOPNOTSUPP);
+	ck_assert_int_eq(ttrpc_call_sync(client, "other.Service", &methods[ECHO],
+					 &(Microvm__NameValue)MICROVM__NAME_VALUE__INIT.base, 0, NULL, &e),
+			 -EOPNOTSUPP);
 	ck_assert_ptr_nonnull(strstr(e.msg, "other.Service"));
 }
 END_TEST
@@ -588,14 +591,14 @@ START_TEST(strange_answers_fail_only_their_call)
 	call_async(&methods[ECHO], "", 0);
 	call_async(&methods[ECHO], "", 0);
 	call_async(&methods[ECHO], "", 0);
-	len = put_frame(buf, TTRPC_RESPONSE, 99, "", 0);	/* nobody asked */
-	len += put_frame(buf + len, TTRPC_REQUEST, 1, "x", 1);	/* we serve nothing */
+	len = put_frame(buf, TTRPC_RESPONSE, 99, "", 0);       /* nobody asked */
+	len += put_frame(buf + len, TTRPC_REQUEST, 1, "x", 1); /* we serve nothing */
 	len += put_frame(buf + len, TTRPC_RESPONSE, 1, "\xff", 1);
 	len += put_frame(buf + len, TTRPC_DATA, 3, "", 0);
 	resp.payload.data = (uint8_t *)"\xff";
 	resp.payload.len = 1;
 	len += put_frame(buf + len, TTRPC_RESPONSE, 5, body, ttrpc__response__pack(&resp, body));
-	len += put_frame(buf + len, TTRPC_RESPONSE, 7, "", 0);	/* an empty message */
+	len += put_frame(buf + len, TTRPC_RESPONSE, 7, "", 0); /* an empty message */
 	ck_assert_int_eq(write_full(sv[1], buf, len), 0);
 	wait_for(&done_n, 4);
 	ck_assert_int_eq(failed_n, 3);

@@ -46,7 +46,8 @@ END_TEST
 
 START_TEST(errors_survive_the_way_over_the_wire)
 {
-	static const int same[] = { ENOENT, EEXIST, EINVAL, EACCES, EBUSY, ETIMEDOUT, ECANCELED, EOPNOTSUPP, ENOSPC, ERANGE, EIO };
+	static const int same[] = { ENOENT,    EEXIST,	   EINVAL, EACCES, EBUSY, ETIMEDOUT,
+				    ECANCELED, EOPNOTSUPP, ENOSPC, ERANGE, EIO };
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(same); i++) {

@@ -82,14 +82,15 @@ void agent_reply_free(void *reply)
 
 #define NS_PER_S 1000000000ull
 
-#define AGENT_DEFINE(fn, Request, Reply, timeout_s) \
-	int agent_##fn(struct agent *a, const Microvm__##Request *req, Microvm__##Reply **reply, struct err *e) \
-	{ \
-		return ttrpc_call_sync(a->peer, GUEST_SERVICE, &methods[METHOD_##fn], &req->base, (timeout_s) * NS_PER_S, \
-				       (ProtobufCMessage **)reply, e); \
-	} \
-	void agent_##fn##_async(struct agent *a, const Microvm__##Request *req, agent_done_fn done, void *arg) \
-	{ \
-		ttrpc_call_async(a->peer, GUEST_SERVICE, &methods[METHOD_##fn], &req->base, (timeout_s) * NS_PER_S, done, arg); \
+#define AGENT_DEFINE(fn, Request, Reply, timeout_s)                                                               \
+	int agent_##fn(struct agent *a, const Microvm__##Request *req, Microvm__##Reply **reply, struct err *e)   \
+	{                                                                                                         \
+		return ttrpc_call_sync(a->peer, GUEST_SERVICE, &methods[METHOD_##fn], &req->base,                 \
+				       (timeout_s)*NS_PER_S, (ProtobufCMessage **)reply, e);                      \
+	}                                                                                                         \
+	void agent_##fn##_async(struct agent *a, const Microvm__##Request *req, agent_done_fn done, void *arg)    \
+	{                                                                                                         \
+		ttrpc_call_async(a->peer, GUEST_SERVICE, &methods[METHOD_##fn], &req->base, (timeout_s)*NS_PER_S, \
+				 done, arg);                                                                      \
 	}
 AGENT_METHODS(AGENT_DEFINE)

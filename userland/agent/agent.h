@@ -24,25 +24,25 @@
 #include "io/loop.h"
 
 /* In the order of agent.proto: function, request, reply, seconds to wait (0: as long as it takes). */
-#define AGENT_METHODS(X) \
-	X(create_sandbox, CreateSandboxRequest, GuestDetails, 60) \
-	X(destroy_sandbox, Empty, Empty, 60) \
-	X(set_time, SetTimeRequest, Empty, 60) \
-	X(add_entropy, AddEntropyRequest, Empty, 60) \
-	X(get_details, Empty, GuestDetails, 60) \
+#define AGENT_METHODS(X)                                               \
+	X(create_sandbox, CreateSandboxRequest, GuestDetails, 60)      \
+	X(destroy_sandbox, Empty, Empty, 60)                           \
+	X(set_time, SetTimeRequest, Empty, 60)                         \
+	X(add_entropy, AddEntropyRequest, Empty, 60)                   \
+	X(get_details, Empty, GuestDetails, 60)                        \
 	X(create_container, CreateContainerRequest, ProcessReply, 120) \
-	X(start_container, ContainerRequest, Empty, 120) \
-	X(exec_process, ExecRequest, ProcessReply, 60) \
-	X(signal_process, SignalRequest, Empty, 60) \
-	X(wait_process, ProcessRequest, WaitReply, 0) \
-	X(resize_tty, ResizeRequest, Empty, 60) \
-	X(close_stdin, ProcessRequest, Empty, 60) \
-	X(pause_container, ContainerRequest, Empty, 60) \
-	X(resume_container, ContainerRequest, Empty, 60) \
-	X(update_container, UpdateRequest, Empty, 60) \
-	X(stats_container, ContainerRequest, Stats, 60) \
-	X(list_processes, ContainerRequest, ProcessList, 60) \
-	X(remove_container, ContainerRequest, Empty, 120) \
+	X(start_container, ContainerRequest, Empty, 120)               \
+	X(exec_process, ExecRequest, ProcessReply, 60)                 \
+	X(signal_process, SignalRequest, Empty, 60)                    \
+	X(wait_process, ProcessRequest, WaitReply, 0)                  \
+	X(resize_tty, ResizeRequest, Empty, 60)                        \
+	X(close_stdin, ProcessRequest, Empty, 60)                      \
+	X(pause_container, ContainerRequest, Empty, 60)                \
+	X(resume_container, ContainerRequest, Empty, 60)               \
+	X(update_container, UpdateRequest, Empty, 60)                  \
+	X(stats_container, ContainerRequest, Stats, 60)                \
+	X(list_processes, ContainerRequest, ProcessList, 60)           \
+	X(remove_container, ContainerRequest, Empty, 120)              \
 	X(next_event, Empty, Event, 0)
 
 struct agent;
@@ -65,7 +65,7 @@ void agent_free(struct agent *a);
 
 void agent_reply_free(void *reply);
 
-#define AGENT_DECLARE(fn, Request, Reply, timeout_s) \
+#define AGENT_DECLARE(fn, Request, Reply, timeout_s)                                                             \
 	int agent_##fn(struct agent *a, const Microvm__##Request *req, Microvm__##Reply **reply, struct err *e); \
 	void agent_##fn##_async(struct agent *a, const Microvm__##Request *req, agent_done_fn done, void *arg);
 AGENT_METHODS(AGENT_DECLARE)

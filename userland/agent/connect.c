@@ -14,7 +14,7 @@
 #include "base/cleanup.h"
 #include "base/util.h"
 
-#define ANSWER_MAX 32u	/* "OK 4294967295\n" and room */
+#define ANSWER_MAX 32u /* "OK 4294967295\n" and room */
 #define STREAMS_MAX 3u
 
 /* Connects and asks for the port; the answer is read by dial_finish(), so that several can be under way at once. */
@@ -58,14 +58,17 @@ static int dial_finish(int fd, const char *path, uint32_t port, uint64_t deadlin
 
 		n = recv(fd, line + len, 1, MSG_DONTWAIT);
 		if (n == 0 || (n < 0 && errno == ECONNRESET))
-			return err_set(e, ECONNREFUSED, "%s: nothing listens on port %u of the guest, or it has ended", path, port);
+			return err_set(e, ECONNREFUSED, "%s: nothing listens on port %u of the guest, or it has ended",
+				       path, port);
 		if (n < 0 && errno != EAGAIN && errno != EINTR)
 			return err_errno(e, errno, "%s: connect to port %u of the guest", path, port);
 		if (n == 1) {
 			if (line[len++] == '\n')
 				break;
 			if (len == sizeof(line))
-				return err_set(e, EPROTO, "%s: the answer to CONNECT is no line; is this a sandbox's socket?", path);
+				return err_set(e, EPROTO,
+					       "%s: the answer to CONNECT is no line; is this a sandbox's socket?",
+					       path);
 			continue;
 		}
 		if (now >= deadline_ns)

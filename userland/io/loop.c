@@ -29,7 +29,7 @@ struct loop {
 	bool restricted;
 	bool stopped;
 	int code;
-	struct loop_op *deferred;	/* in order, tail below */
+	struct loop_op *deferred; /* in order, tail below */
 	struct loop_op **deferred_tail;
 
 	/* Calls from other threads; lock guards callers, running, ended. */
@@ -45,9 +45,9 @@ struct loop {
 
 /* What a restricted ring may be asked: what the devices of the VMM use, nothing that opens or connects. */
 static const uint8_t restricted_ops[] = {
-	IORING_OP_READ, IORING_OP_WRITE, IORING_OP_READV, IORING_OP_WRITEV, IORING_OP_FSYNC, IORING_OP_FALLOCATE,
-	IORING_OP_RECV, IORING_OP_SEND, IORING_OP_SENDMSG, IORING_OP_ACCEPT, IORING_OP_POLL_ADD, IORING_OP_TIMEOUT,
-	IORING_OP_TIMEOUT_REMOVE, IORING_OP_ASYNC_CANCEL,
+	IORING_OP_READ,	     IORING_OP_WRITE,	IORING_OP_READV,	  IORING_OP_WRITEV,	  IORING_OP_FSYNC,
+	IORING_OP_FALLOCATE, IORING_OP_RECV,	IORING_OP_SEND,		  IORING_OP_SENDMSG,	  IORING_OP_ACCEPT,
+	IORING_OP_POLL_ADD,  IORING_OP_TIMEOUT, IORING_OP_TIMEOUT_REMOVE, IORING_OP_ASYNC_CANCEL,
 };
 
 static void calls_done(struct loop_op *op, int res);
@@ -61,7 +61,8 @@ static int ring_init(struct io_uring *ring, unsigned int entries, unsigned int f
 
 	for (i = 0; i < ARRAY_SIZE(tries) && r == -EINVAL; i++)
 		r = io_uring_queue_init(entries, ring,
-					tries[i] | IORING_SETUP_CLAMP | ((flags & LOOP_RESTRICTED) ? IORING_SETUP_R_DISABLED : 0));
+					tries[i] | IORING_SETUP_CLAMP |
+						((flags & LOOP_RESTRICTED) ? IORING_SETUP_R_DISABLED : 0));
 	return r;
 }
 
@@ -409,7 +410,8 @@ int loop_run_once(struct loop *loop, bool wait)
 	do {
 		batch = 0;
 		n = 0;
-		io_uring_for_each_cqe(&loop->ring, head, cqe) {
+		io_uring_for_each_cqe(&loop->ring, head, cqe)
+		{
 			struct loop_op *op = io_uring_cqe_get_data(cqe);
 
 			n++;
@@ -480,7 +482,7 @@ int loop_call(struct loop *loop, int (*fn)(void *arg), void *arg)
 		;
 	*tail = &c;
 	if (write(loop->call_fd, &one, sizeof(one)) != sizeof(one))
-		one = 0;	/* an eventfd counter that is full has woken the loop already */
+		one = 0; /* an eventfd counter that is full has woken the loop already */
 	while (!c.finished && !loop->ended)
 		pthread_cond_wait(&loop->called, &loop->lock);
 	if (!c.finished)

@@ -31,14 +31,14 @@ struct loop_op {
 	struct loop_op *next;
 	struct loop *owner;
 	uint8_t state;
-	int64_t timeout[2];	/* struct __kernel_timespec of a timer */
+	int64_t timeout[2]; /* struct __kernel_timespec of a timer */
 };
 
 enum loop_flags {
-	LOOP_RESTRICTED = 1,	/* starts disabled, fixed files only, listed operations only */
+	LOOP_RESTRICTED = 1, /* starts disabled, fixed files only, listed operations only */
 };
 
-#define LOOP_FIXED_FDS 1024	/* a restricted loop takes fds below this, or below RLIMIT_NOFILE when it was made */
+#define LOOP_FIXED_FDS 1024 /* a restricted loop takes fds below this, or below RLIMIT_NOFILE when it was made */
 
 /* entries: size of the submission queue (power of two); more than that in flight is fine. Negative errno. */
 int loop_new(struct loop **out, unsigned int entries, unsigned int flags);

@@ -15,7 +15,7 @@ struct client_call {
 	const struct ttrpc_method *method;
 	void (*done)(const ProtobufCMessage *response, const struct err *e, void *arg);
 	void *arg;
-	struct loop_op op;	/* its time limit; or, when it could not even be sent, the deferred failure */
+	struct loop_op op; /* its time limit; or, when it could not even be sent, the deferred failure */
 	int failure;
 	bool finished;
 };
@@ -49,7 +49,8 @@ static void call_fail(struct client_call *call, int code)
 	if (code == -ETIMEDOUT)
 		err_set(&e, code, "%s: no answer within the time limit", call->method->name);
 	else if (code == -EMSGSIZE)
-		err_set(&e, code, "%s: the request is over the limit of %u MiB", call->method->name, TTRPC_BODY_MAX >> 20);
+		err_set(&e, code, "%s: the request is over the limit of %u MiB", call->method->name,
+			TTRPC_BODY_MAX >> 20);
 	else if (code == -ECANCELED)
 		err_set(&e, code, "%s: the call was given up", call->method->name);
 	else
@@ -96,7 +97,8 @@ void ttrpc_call_async(struct ttrpc_peer *p, const char *service, const struct tt
 		frame.payload.data = xcalloc(1, frame.payload.len);
 		protobuf_c_message_pack(request, frame.payload.data);
 		/* Ids are used once; after 2^31 calls the connection has served its time. */
-		call->failure = p->next_id > UINT32_MAX - 2 ? -EPIPE : peer_send(p, TTRPC_REQUEST, p->next_id, &frame.base);
+		call->failure =
+			p->next_id > UINT32_MAX - 2 ? -EPIPE : peer_send(p, TTRPC_REQUEST, p->next_id, &frame.base);
 		free(frame.payload.data);
 	}
 	if (call->failure) {
@@ -164,9 +166,10 @@ void client_frame(struct ttrpc_peer *p, const struct ttrpc_header *h, const uint
 	struct err e = ERR_INIT;
 
 	if (!call)
-		return;	/* given up before its answer came */
-	response = h->type == TTRPC_RESPONSE ?
-		(Ttrpc__Response *)ttrpc_unpack(&ttrpc__response__descriptor, body, h->len_bytes) : NULL;
+		return; /* given up before its answer came */
+	response = h->type == TTRPC_RESPONSE
+			   ? (Ttrpc__Response *)ttrpc_unpack(&ttrpc__response__descriptor, body, h->len_bytes)
+			   : NULL;
 	if (!response) {
 		err_set(&e, EPROTO, "%s: the answer is not a ttrpc response", call->method->name);
 		call_finish(call, NULL, &e);
@@ -216,9 +219,7 @@ static void sync_done(const ProtobufCMessage *response, const struct err *e, voi
 	}
 }
 
-static void sync_abandoned(const ProtobufCMessage *response, const struct err *e, void *arg)
-{
-}
+static void sync_abandoned(const ProtobufCMessage *response, const struct err *e, void *arg) {}
 
 int ttrpc_call_sync(struct ttrpc_peer *p, const char *service, const struct ttrpc_method *method,
 		    const ProtobufCMessage *request, uint64_t timeout_ns, ProtobufCMessage **response, struct err *e)
@@ -229,7 +230,7 @@ int ttrpc_call_sync(struct ttrpc_peer *p, const char *service, const struct ttrp
 	int r = 0;
 
 	ttrpc_call_async(p, service, method, request, timeout_ns, sync_done, &s);
-	call = p->calling;	/* new calls go to the front */
+	call = p->calling; /* new calls go to the front */
 	while (!s.over && !r)
 		r = loop_run_once(loop, true);
 	if (!s.over) {

@@ -35,7 +35,10 @@ void ttrpc_header_encode(const struct ttrpc_header *h, uint8_t raw[TTRPC_HEADER_
 }
 
 /* The first row with a code is what that code becomes on the way back. */
-static const struct { int err; enum ttrpc_code code; } codes[] = {
+static const struct {
+	int err;
+	enum ttrpc_code code;
+} codes[] = {
 	{ ECANCELED, TTRPC_CANCELLED },
 	{ EINVAL, TTRPC_INVALID_ARGUMENT },
 	{ ENAMETOOLONG, TTRPC_INVALID_ARGUMENT },
@@ -116,7 +119,8 @@ static void budget_free(void *data, void *p)
 
 ProtobufCMessage *ttrpc_unpack(const ProtobufCMessageDescriptor *descriptor, const uint8_t *data, size_t len)
 {
-	struct budget b = { .allocator = { .alloc = budget_alloc, .free = budget_free }, .left_bytes = TTRPC_UNPACKED_MAX };
+	struct budget b = { .allocator = { .alloc = budget_alloc, .free = budget_free },
+			    .left_bytes = TTRPC_UNPACKED_MAX };
 
 	b.allocator.allocator_data = &b;
 	return len > TTRPC_BODY_MAX ? NULL : protobuf_c_message_unpack(descriptor, &b.allocator, len, data);

@@ -131,7 +131,8 @@ static void take_frames(struct ttrpc_peer *p)
 
 		if (r) {
 			if (r == -EMSGSIZE && h.type == TTRPC_REQUEST && p->config.services_n)
-				server_refuse(p, h.stream_id, TTRPC_RESOURCE_EXHAUSTED, "request is over the limit of 4 MiB");
+				server_refuse(p, h.stream_id, TTRPC_RESOURCE_EXHAUSTED,
+					      "request is over the limit of 4 MiB");
 			peer_end(p, r);
 			break;
 		}
@@ -170,7 +171,7 @@ static void recv_done(struct loop_op *op, int res)
 	} else if (res == -EINTR || res == -EAGAIN) {
 		read_more(p);
 	} else if (res == 0) {
-		peer_end(p, p->in.len ? -ECONNRESET : 0);	/* an end within a frame is none of the peer's choice */
+		peer_end(p, p->in.len ? -ECONNRESET : 0); /* an end within a frame is none of the peer's choice */
 	} else {
 		peer_end(p, res);
 	}

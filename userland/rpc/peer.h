@@ -19,22 +19,22 @@ struct ttrpc_peer {
 	/* One for the owner, one for each operation in flight, each call, each callback being run. */
 	unsigned int refs;
 	bool freed;	/* by its owner */
-	bool finishing;	/* our half is closed when the queue is empty */
+	bool finishing; /* our half is closed when the queue is empty */
 	bool ending;	/* nothing more is read; what is queued is still sent */
 	bool ended;	/* calls ended, closed() called */
 	int reason;
 
 	struct loop_op recv_op, send_op, end_op, linger_op;
 	struct peer_buf in;
-	struct peer_buf sending, pending;	/* sending belongs to send_op while that is in flight */
+	struct peer_buf sending, pending; /* sending belongs to send_op while that is in flight */
 	size_t sent_bytes;
 
 	struct ttrpc_call *serving;
 	unsigned int serving_n;
-	uint32_t last_id;	/* of requests received */
+	uint32_t last_id; /* of requests received */
 
 	struct client_call *calling;
-	uint32_t next_id;	/* of requests sent */
+	uint32_t next_id; /* of requests sent */
 };
 
 void peer_ref(struct ttrpc_peer *p);

@@ -18,8 +18,8 @@ struct ttrpc_call {
 	void (*cancel)(struct ttrpc_call *call, void *arg);
 	void *cancel_arg;
 	struct loop_op timer;
-	bool silent;	/* nobody waits for the answer any more */
-	bool answered;	/* only its timer is still in flight */
+	bool silent;   /* nobody waits for the answer any more */
+	bool answered; /* only its timer is still in flight */
 };
 
 static void respond(struct ttrpc_peer *p, uint32_t stream_id, Ttrpc__Response *response)
@@ -141,12 +141,14 @@ static void serve(struct ttrpc_peer *p, uint32_t stream_id, const Ttrpc__Request
 		return;
 	}
 	if (p->serving_n >= TTRPC_CALLS_MAX) {
-		server_refuse(p, stream_id, TTRPC_RESOURCE_EXHAUSTED, "too many calls at a time; wait for answers first");
+		server_refuse(p, stream_id, TTRPC_RESOURCE_EXHAUSTED,
+			      "too many calls at a time; wait for answers first");
 		return;
 	}
 	req = ttrpc_unpack(m->request, request->payload.data, request->payload.len);
 	if (!req) {
-		snprintf(message, sizeof(message), "%s: the request can't be unpacked as %s", m->name, m->request->name);
+		snprintf(message, sizeof(message), "%s: the request can't be unpacked as %s", m->name,
+			 m->request->name);
 		server_refuse(p, stream_id, TTRPC_INVALID_ARGUMENT, message);
 		return;
 	}
@@ -190,7 +192,8 @@ void ttrpc_reply(struct ttrpc_call *call, const ProtobufCMessage *message)
 	size_t len = protobuf_c_message_get_packed_size(message);
 
 	if (!call->silent && len > TTRPC_BODY_MAX) {
-		server_refuse(call->peer, call->stream_id, TTRPC_RESOURCE_EXHAUSTED, "response is over the limit of 4 MiB");
+		server_refuse(call->peer, call->stream_id, TTRPC_RESOURCE_EXHAUSTED,
+			      "response is over the limit of 4 MiB");
 	} else if (!call->silent) {
 		response.payload.data = xcalloc(1, len);
 		response.payload.len = protobuf_c_message_pack(message, response.payload.data);

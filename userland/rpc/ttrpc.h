@@ -18,15 +18,26 @@
 
 #define TTRPC_HEADER_LEN 10u
 #define TTRPC_BODY_MAX (4u << 20)
-#define TTRPC_CALLS_MAX 128u		/* that one peer serves at a time; more are refused with RESOURCE_EXHAUSTED */
+#define TTRPC_CALLS_MAX 128u /* that one peer serves at a time; more are refused with RESOURCE_EXHAUSTED */
 
 enum ttrpc_type { TTRPC_REQUEST = 1, TTRPC_RESPONSE = 2, TTRPC_DATA = 3 };
 
 /* google.rpc codes that are used */
 enum ttrpc_code {
-	TTRPC_OK = 0, TTRPC_CANCELLED = 1, TTRPC_UNKNOWN = 2, TTRPC_INVALID_ARGUMENT = 3, TTRPC_DEADLINE_EXCEEDED = 4,
-	TTRPC_NOT_FOUND = 5, TTRPC_ALREADY_EXISTS = 6, TTRPC_PERMISSION_DENIED = 7, TTRPC_RESOURCE_EXHAUSTED = 8,
-	TTRPC_FAILED_PRECONDITION = 9, TTRPC_OUT_OF_RANGE = 11, TTRPC_UNIMPLEMENTED = 12, TTRPC_INTERNAL = 13, TTRPC_UNAVAILABLE = 14,
+	TTRPC_OK = 0,
+	TTRPC_CANCELLED = 1,
+	TTRPC_UNKNOWN = 2,
+	TTRPC_INVALID_ARGUMENT = 3,
+	TTRPC_DEADLINE_EXCEEDED = 4,
+	TTRPC_NOT_FOUND = 5,
+	TTRPC_ALREADY_EXISTS = 6,
+	TTRPC_PERMISSION_DENIED = 7,
+	TTRPC_RESOURCE_EXHAUSTED = 8,
+	TTRPC_FAILED_PRECONDITION = 9,
+	TTRPC_OUT_OF_RANGE = 11,
+	TTRPC_UNIMPLEMENTED = 12,
+	TTRPC_INTERNAL = 13,
+	TTRPC_UNAVAILABLE = 14,
 };
 
 struct ttrpc_header {
@@ -44,7 +55,7 @@ int ttrpc_errno_of_code(enum ttrpc_code code);
 /* ---- server and client on one stream ---------------------------------------------------------------------- */
 
 struct ttrpc_peer;
-struct ttrpc_call;	/* one request being served */
+struct ttrpc_call; /* one request being served */
 
 /*
  * One row of a service: how a method's request is unpacked and who serves it. serve() must end in exactly one
@@ -57,15 +68,15 @@ struct ttrpc_method {
 	void (*serve)(struct ttrpc_call *call, const ProtobufCMessage *req, void *arg);
 };
 struct ttrpc_service {
-	const char *name;		/* "microvm.Agent" */
+	const char *name; /* "microvm.Agent" */
 	const struct ttrpc_method *methods;
 	size_t methods_n;
 };
 
 struct ttrpc_peer_config {
-	const struct ttrpc_service *services;	/* what this side serves; may be NULL */
+	const struct ttrpc_service *services; /* what this side serves; may be NULL */
 	size_t services_n;
-	void *arg;				/* given to serve() */
+	void *arg; /* given to serve() */
 	/* The stream ended (0), or broke (negative errno). Called once, not from inside another call of the peer; free the peer there or later. */
 	void (*closed)(struct ttrpc_peer *peer, int reason, void *arg);
 };
