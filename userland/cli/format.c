@@ -129,12 +129,13 @@ static void print_row(const struct table *t, const char *const *cells, const siz
 
 static void print_table(const struct table *t)
 {
-	size_t *widths = xcalloc(t->columns_n, sizeof(*widths)), i;
+	size_t *widths = xcalloc(t->columns_n, sizeof(*widths)), i, col;
 
-	for (i = 0; i < t->columns_n; i++)
-		widths[i] = width(t->columns[i]);
-	for (i = 0; i < t->cells.n; i++)
-		widths[i % t->columns_n] = max_t(size_t, widths[i % t->columns_n], width(t->cells.v[i]));
+	for (col = 0; col < t->columns_n; col++) {
+		widths[col] = width(t->columns[col]);
+		for (i = col; i < t->cells.n; i += t->columns_n)
+			widths[col] = max_t(size_t, widths[col], width(t->cells.v[i]));
+	}
 	print_row(t, t->columns, widths);
 	for (i = 0; i + t->columns_n <= t->cells.n; i += t->columns_n)
 		print_row(t, (const char *const *)&t->cells.v[i], widths);

@@ -212,6 +212,8 @@ int sandbox_vm_error(struct sandbox *s, struct err *e)
 		return err_set(e, EIO, "the VM ended: %s%s%s", vm_end_name(s->report.end), s->report.msg[0] ? ": " : "",
 			       s->report.msg);
 	}
+	if (s->vmm.status == 128 + SIGKILL)
+		return err_set(e, EIO, "the VM ended: somebody killed microvm-vmm, or the host had no memory left");
 	if (s->vmm.status > 128)
 		return err_set(e, EIO, "the VM ended: microvm-vmm was killed by signal %d (%s)%s%s",
 			       s->vmm.status - 128, strsignal(s->vmm.status - 128), line[0] ? "; its last words: " : "",

@@ -167,8 +167,8 @@ static int writable_bytes(const struct run_options *o, uint64_t *bytes, struct e
 	return 0;
 }
 
-/* What a host has in /etc for programs that look themselves up. */
-static int hosts_file(struct sandbox *s, char **text, struct err *e)
+/* What a host has in /etc for programs that look themselves up; NULL and e set when an option is none. */
+static char *hosts_file(struct sandbox *s, struct err *e)
 {
 	const struct run_options *o = s->options;
 	const char *domain = o->domainname;
@@ -184,14 +184,14 @@ static int hosts_file(struct sandbox *s, char **text, struct err *e)
 
 		if (!name || !entry[name] || !entry[name + 1] || strpbrk(entry, " \t\r\n#")) {
 			free(t);
-			return err_set(e, EINVAL, "--add-host '%s': expected HOST:IP", entry);
+			err_set(e, EINVAL, "--add-host '%s': expected HOST:IP", entry);
+			return NULL;
 		}
 		more = xasprintf("%s%s\t%.*s\n", t, entry + name + 1, (int)name, entry);
 		free(t);
 		t = more;
 	}
-	*text = t;
-	return 0;
+	return t;
 }
 
 struct answer {
@@ -286,10 +286,11 @@ int stage_create(struct sandbox *s, struct err *e)
 	uint64_t writable;
 	int r = writable_bytes(s->options, &writable, e);
 
-	if (!r)
-		r = hosts_file(s, &hosts, e);
 	if (r)
 		return r;
+	hosts = hosts_file(s, e);
+	if (!hosts)
+		return -e->code;
 	root_file(&file[0], "/etc/hostname", hostname);
 	root_file(&file[1], "/etc/hosts", hosts);
 	return create(s, files, files_n, writable, e);

@@ -25,6 +25,9 @@ static int check_options(const struct run_options *o, struct err *e)
 			       o->network);
 	if (o->stop_signal && oci_signal_parse(o->stop_signal, &number, e))
 		return err_wrap(e, "--stop-signal");
+	if (o->config && *o->command)
+		return err_set(e, EINVAL, "--config says what to run; leave '%.100s' out, or change process.args there",
+			       o->command[0]);
 	if (o->name && !state_name_valid(o->name))
 		return err_set(
 			e, EINVAL,

@@ -42,7 +42,6 @@ struct run_options {
 	struct strv cap_add, cap_drop, security_opt, tmpfs, ulimit, sysctl, group_add, annotation, add_host,
 		storage_opt;
 	bool read_only;
-	bool init;
 	int64_t pids_limit; /* 0 or -1: none */
 	char *oom_score_adj;
 	uint64_t shm_bytes; /* 0: 64 MiB */

@@ -156,12 +156,12 @@ int sandbox_record_from_json(const char *text, size_t len, struct sandbox_record
 		q = json_as_object(&root, e);
 	if (!q)
 		q = json_get_string(&root, "id", &id, e);
-	if (!q && (!id || strlen(id) != STATE_ID_LEN))
-		q = err_set(e, EINVAL, "no id");
-	if (!q) {
+	if (!q && id && strlen(id) == STATE_ID_LEN)
 		memcpy(r->id, id, STATE_ID_LEN);
+	else if (!q)
+		q = err_set(e, EINVAL, "no id");
+	if (!q)
 		q = status_from_json(&root, r, e);
-	}
 	for (i = 0; !q && i < ARRAY_SIZE(fields); i++)
 		q = field_from_json(&fields[i], &root, r, e);
 	free(id);

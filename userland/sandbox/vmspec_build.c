@@ -10,7 +10,7 @@
 #define MEM_ALIGN (2ull << 20)
 #define GUEST_CID 3u /* each sandbox has a vsock of its own, so all guests have the first free number */
 #define STOP_GRACE_MS 2000u
-#define VMM_WORDS_LEN 512u	/* of the command line: where each device is, and what the VMM has to say of the clock */
+#define VMM_WORDS_LEN 512u /* of the command line: where each device is, and what the VMM has to say of the clock */
 
 uint32_t vmspec_build_vcpus(uint64_t nano_cpus)
 {
