@@ -265,7 +265,7 @@ int user_lookup(int root, const Microvm__User *m, struct user *u, struct err *e)
 
 	if (!r)
 		r = read_text(root, "/etc/group", &group, e);
-	return r ? r : user_resolve(m, passwd, group, u, e);
+	return r || !passwd || !group ? r : user_resolve(m, passwd, group, u, e);
 }
 
 void user_free(struct user *u)

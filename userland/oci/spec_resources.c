@@ -66,11 +66,13 @@ static int parse_memory(const struct json_node *res_node, Microvm__Resources *re
 		if (!r && swappiness > 0)
 			r = oci_refuse(&n, "swappiness", v1, e);
 	}
-	if (!r && m->swap && m->swap->value > 0 && !(m->limit && m->limit->value > 0))
-		r = json_fail(&n, e, EINVAL, "swap needs a limit");
-	if (!r && m->swap && m->swap->value > 0 && m->swap->value < m->limit->value)
-		r = json_fail(&n, e, EINVAL, "swap counts memory and swap together, so it can't be below limit");
-	return r;
+	if (r || !m->swap || m->swap->value <= 0)
+		return r;
+	if (!m->limit || m->limit->value <= 0)
+		return json_fail(&n, e, EINVAL, "swap needs a limit");
+	if (m->swap->value < m->limit->value)
+		return json_fail(&n, e, EINVAL, "swap counts memory and swap together, so it can't be below limit");
+	return 0;
 }
 
 static int parse_cpu(const struct json_node *res_node, Microvm__Resources *res, struct err *e)
