@@ -47,6 +47,7 @@ struct drv {
 	struct virtio_machine *machine;
 	char cmdline[512];
 	uint64_t base;
+	const void *page;
 	int irq_fd;
 	uint64_t features;
 	struct drv_queue q[DRV_QUEUES];
@@ -54,6 +55,15 @@ struct drv {
 	bool timed_out;
 	struct vmspec spec;
 };
+
+/* The guest would read the registers here, without the bus: it must see the same. */
+static int drv_readonly_page(void *arg, uint64_t gpa, const void *page)
+{
+	struct drv *d = arg;
+
+	d->page = page;
+	return gpa == GUEST_MMIO_BASE && (uintptr_t)page % 4096 == 0 ? 0 : -EINVAL;
+}
 
 /* The machine closes the fds it is given; ours are duplicates. */
 static int drv_irqfd(void *arg, unsigned int gsi)
@@ -71,9 +81,9 @@ static int drv_ioeventfd(void *arg, uint64_t gpa, uint32_t value)
 	struct drv *d = arg;
 	int fd = eventfd(0, EFD_CLOEXEC);
 
-	if (gpa != GUEST_MMIO_BASE + VIRTIO_MMIO_QUEUE_NOTIFY)
+	if (gpa != GUEST_MMIO_BASE + VIRTIO_MMIO_QUEUE_NOTIFY && gpa != GUEST_MMIO_BASE + VIRTIO_MMIO_INTERRUPT_ACK)
 		return -EINVAL;
-	if (value < DRV_QUEUES)
+	if (gpa == GUEST_MMIO_BASE + VIRTIO_MMIO_QUEUE_NOTIFY && value < DRV_QUEUES)
 		d->q[value].kick_fd = dup(fd);
 	return fd;
 }
@@ -100,7 +110,9 @@ static inline void *drv_at(struct drv *d, uint64_t gpa)
 /* A machine with the one device that the caller has put into spec. Negative errno. */
 static inline int drv_open(struct drv *d, struct err *e)
 {
-	const struct irq_ops irq = { .irqfd = drv_irqfd, .ioeventfd = drv_ioeventfd, .arg = d };
+	const struct irq_ops irq = {
+		.irqfd = drv_irqfd, .ioeventfd = drv_ioeventfd, .readonly_page = drv_readonly_page, .arg = d
+	};
 	unsigned int i;
 	int r;
 

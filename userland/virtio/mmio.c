@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -19,6 +20,8 @@
 /* What the transport can do for every device. */
 #define MMIO_FEATURES \
 	((1ull << VIRTIO_F_VERSION_1) | (1ull << VIRTIO_RING_F_INDIRECT_DESC) | (1ull << VIRTIO_RING_F_EVENT_IDX))
+
+#define PAGE_BYTES GUEST_MMIO_STRIDE
 
 struct mmio_queue {
 	struct virtio_mmio *m;
@@ -39,9 +42,9 @@ struct virtio_mmio {
 	bool quiesced; /* io thread: kicks are not listened for again */
 	bool active;   /* io thread: between activate and reset */
 
-	/* Shared by vCPUs and the io thread. */
-	atomic_uint status;
-	atomic_uint int_status;
+	/* What the guest reads. Status and InterruptStatus are shared by vCPUs and the io thread. */
+	_Atomic __le32 *page;
+	int ack_fd;	       /* the kernel drops acknowledgements into it; nobody reads it */
 	atomic_bool resetting; /* from the driver's 0 to the end of the last request; status is not 0 meanwhile */
 
 	pthread_mutex_t lock; /* vCPUs only: guards what follows and the queues' registers */
@@ -50,6 +53,22 @@ struct virtio_mmio {
 
 	struct mmio_queue queues[];
 };
+
+static uint32_t reg(struct virtio_mmio *m, unsigned int offset)
+{
+	return le32toh(atomic_load(&m->page[offset / 4]));
+}
+
+static void set_reg(struct virtio_mmio *m, unsigned int offset, uint32_t value)
+{
+	atomic_store(&m->page[offset / 4], htole32(value));
+}
+
+/* Returns the old value. */
+static uint32_t add_bits(struct virtio_mmio *m, unsigned int offset, uint32_t bits)
+{
+	return le32toh(atomic_fetch_or(&m->page[offset / 4], htole32(bits)));
+}
 
 struct virtio_device *virtio_mmio_device(struct virtio_mmio *m)
 {
@@ -63,7 +82,7 @@ static void interrupt(struct virtio_mmio *m, unsigned int bit)
 	uint64_t one = 1;
 
 	/* The bit is set before the edge: the handler that the edge starts must find it. */
-	atomic_fetch_or(&m->int_status, bit);
+	add_bits(m, VIRTIO_MMIO_INTERRUPT_STATUS, bit);
 	/* write(2) rather than the ring: the ring's own completion would wake the loop once more for nothing. */
 	if (write(m->irq_fd, &one, sizeof(one)) != sizeof(one))
 		log_guest("%s: interrupt lost", m->dev->ops->name);
@@ -84,7 +103,7 @@ void virtio_broken(struct virtio_device *dev, const char *why)
 		return;
 	for (i = 0; i < dev->queues_n; i++)
 		virtq_break(dev->vq[i], why);
-	if (atomic_fetch_or(&m->status, VIRTIO_CONFIG_S_NEEDS_RESET) & VIRTIO_CONFIG_S_NEEDS_RESET)
+	if (add_bits(m, VIRTIO_MMIO_STATUS, VIRTIO_CONFIG_S_NEEDS_RESET) & VIRTIO_CONFIG_S_NEEDS_RESET)
 		return;
 	log_guest("%s: guest broke the rules: %s", dev->ops->name, why);
 	interrupt(m, VIRTIO_MMIO_INT_CONFIG);
@@ -173,8 +192,8 @@ void virtio_reset_done(struct virtio_device *dev)
 {
 	struct virtio_mmio *m = dev->transport;
 
-	atomic_store(&m->int_status, 0);
-	atomic_store(&m->status, 0);
+	set_reg(m, VIRTIO_MMIO_INTERRUPT_STATUS, 0);
+	set_reg(m, VIRTIO_MMIO_STATUS, 0);
 	/* Last: from here on vCPUs may set up the queues again. */
 	atomic_store(&m->resetting, false);
 }
@@ -200,6 +219,17 @@ static uint64_t offered(const struct virtio_mmio *m)
 	return m->dev->features | MMIO_FEATURES;
 }
 
+/* The registers that depend on what was selected. */
+static void show_selected(struct virtio_mmio *m)
+{
+	bool queue = m->queue_sel < m->dev->queues_n;
+
+	set_reg(m, VIRTIO_MMIO_DEVICE_FEATURES,
+		m->features_sel < 2 ? (uint32_t)(offered(m) >> (32 * m->features_sel)) : 0);
+	set_reg(m, VIRTIO_MMIO_QUEUE_NUM_MAX, queue ? m->dev->queue_size[m->queue_sel] : 0);
+	set_reg(m, VIRTIO_MMIO_QUEUE_READY, queue && m->queues[m->queue_sel].vq.ready);
+}
+
 static void write_reset(struct virtio_mmio *m)
 {
 	unsigned int i;
@@ -212,14 +242,15 @@ static void write_reset(struct virtio_mmio *m)
 		q->num = 0;
 		q->desc_gpa = q->avail_gpa = q->used_gpa = 0;
 	}
-	/* Nothing was started: no need to wake the io thread, which every probe begins with. */
-	if (!atomic_load(&m->status)) {
+	if (reg(m, VIRTIO_MMIO_STATUS)) {
+		atomic_store(&m->resetting, true);
+		loop_call(m->loop, reset, m);
+	} else {
+		/* Nothing was started: no need to wake the io thread, which every probe would begin with. */
 		for (i = 0; i < m->dev->queues_n; i++)
 			virtq_stop(&m->queues[i].vq);
-		return;
 	}
-	atomic_store(&m->resetting, true);
-	loop_call(m->loop, reset, m);
+	show_selected(m);
 }
 
 /* virtio 1.2, 3.1.1: bits are added one step after the other and only a reset clears them. */
@@ -238,7 +269,7 @@ static bool status_in_order(unsigned int old, unsigned int now)
 
 static void write_status(struct virtio_mmio *m, uint32_t value)
 {
-	unsigned int old = atomic_load(&m->status), added;
+	uint32_t old = reg(m, VIRTIO_MMIO_STATUS), added;
 
 	if (!value) {
 		write_reset(m);
@@ -256,7 +287,7 @@ static void write_status(struct virtio_mmio *m, uint32_t value)
 		else
 			m->dev->driver_features = m->driver_features;
 	}
-	atomic_fetch_or(&m->status, added);
+	add_bits(m, VIRTIO_MMIO_STATUS, added);
 	if (added & VIRTIO_CONFIG_S_DRIVER_OK)
 		loop_call(m->loop, activate, m);
 }
@@ -268,7 +299,7 @@ static void *slice(const void *mem, uint64_t gpa, uint64_t len_bytes)
 
 static void write_queue_ready(struct virtio_mmio *m, struct mmio_queue *q, uint32_t value)
 {
-	unsigned int status = atomic_load(&m->status);
+	uint32_t status = reg(m, VIRTIO_MMIO_STATUS);
 	const struct virtq_mem mem = {
 		.slice = slice,
 		.arg = m->dev->mem,
@@ -307,6 +338,7 @@ static void write_queue(struct virtio_mmio *m, uint32_t offset, uint32_t value)
 	q = &m->queues[m->queue_sel];
 	if (offset == VIRTIO_MMIO_QUEUE_READY) {
 		write_queue_ready(m, q, value);
+		show_selected(m);
 		return;
 	}
 	if (q->vq.ready) /* 4.2.2.2: not to be changed while the queue is ready */
@@ -325,11 +357,14 @@ static void write_queue(struct virtio_mmio *m, uint32_t offset, uint32_t value)
 
 static void write_register(struct virtio_mmio *m, uint32_t offset, uint32_t value)
 {
-	unsigned int status = atomic_load(&m->status);
+	uint32_t status = reg(m, VIRTIO_MMIO_STATUS);
 
 	switch (offset) {
 	case VIRTIO_MMIO_STATUS: write_status(m, value); break;
-	case VIRTIO_MMIO_DEVICE_FEATURES_SEL: m->features_sel = value; break;
+	case VIRTIO_MMIO_DEVICE_FEATURES_SEL:
+		m->features_sel = value;
+		show_selected(m);
+		break;
 	case VIRTIO_MMIO_DRIVER_FEATURES_SEL: m->driver_features_sel = value; break;
 	case VIRTIO_MMIO_DRIVER_FEATURES:
 		/* Between DRIVER and FEATURES_OK, 3.1.1 steps 3 to 5. */
@@ -337,62 +372,52 @@ static void write_register(struct virtio_mmio *m, uint32_t offset, uint32_t valu
 		    m->driver_features_sel < 2)
 			set_half(&m->driver_features, m->driver_features_sel, value);
 		break;
-	case VIRTIO_MMIO_QUEUE_SEL: m->queue_sel = value; break;
+	case VIRTIO_MMIO_QUEUE_SEL:
+		m->queue_sel = value;
+		show_selected(m);
+		break;
 	default: write_queue(m, offset, value); break;
 	}
 }
 
-static uint32_t read_register(struct virtio_mmio *m, uint32_t offset)
+/* What never changes, and the state before any driver. */
+static void fill_page(struct virtio_mmio *m)
 {
-	bool queue = m->queue_sel < m->dev->queues_n;
+	static const unsigned int no_shm[] = {
+		/* 4.2.2.1: all ones, as there is no such region */
+		VIRTIO_MMIO_SHM_LEN_LOW,
+		VIRTIO_MMIO_SHM_LEN_HIGH,
+		VIRTIO_MMIO_SHM_BASE_LOW,
+		VIRTIO_MMIO_SHM_BASE_HIGH,
+	};
+	size_t i;
 
-	switch (offset) {
-	case VIRTIO_MMIO_MAGIC_VALUE: return MMIO_MAGIC;
-	case VIRTIO_MMIO_VERSION: return MMIO_VERSION;
-	case VIRTIO_MMIO_DEVICE_ID: return m->dev->ops->id;
-	case VIRTIO_MMIO_VENDOR_ID: return MMIO_VENDOR;
-	case VIRTIO_MMIO_DEVICE_FEATURES: return m->features_sel < 2 ? offered(m) >> (32 * m->features_sel) : 0;
-	case VIRTIO_MMIO_QUEUE_NUM_MAX: return queue ? m->dev->queue_size[m->queue_sel] : 0;
-	case VIRTIO_MMIO_QUEUE_READY: return queue && m->queues[m->queue_sel].vq.ready;
-	case VIRTIO_MMIO_STATUS: return atomic_load(&m->status);
-	case VIRTIO_MMIO_CONFIG_GENERATION: return 0; /* no device changes its configuration */
-	case VIRTIO_MMIO_SHM_LEN_LOW:
-	case VIRTIO_MMIO_SHM_LEN_HIGH:
-	case VIRTIO_MMIO_SHM_BASE_LOW:
-	case VIRTIO_MMIO_SHM_BASE_HIGH: return UINT32_MAX; /* 4.2.2.1: there is no such region */
-	default: return 0;
-	}
+	set_reg(m, VIRTIO_MMIO_MAGIC_VALUE, MMIO_MAGIC);
+	set_reg(m, VIRTIO_MMIO_VERSION, MMIO_VERSION);
+	set_reg(m, VIRTIO_MMIO_DEVICE_ID, m->dev->ops->id);
+	set_reg(m, VIRTIO_MMIO_VENDOR_ID, MMIO_VENDOR);
+	for (i = 0; i < ARRAY_SIZE(no_shm); i++)
+		set_reg(m, no_shm[i], UINT32_MAX);
+	/* No device's configuration changes, so ConfigGeneration is 0 forever. */
+	if (m->dev->ops->config_read)
+		m->dev->ops->config_read(m->dev, 0, (char *)m->page + VIRTIO_MMIO_CONFIG, m->dev->config_len_bytes);
+	show_selected(m);
 }
 
 /* ---- the bus's side -------------------------------------------------------------------------------------------- */
 
-static bool config_range(const struct virtio_mmio *m, uint64_t offset, unsigned int len)
-{
-	return offset >= VIRTIO_MMIO_CONFIG && offset - VIRTIO_MMIO_CONFIG + len <= m->dev->config_len_bytes;
-}
-
+/* Where KVM doesn't show the page. */
 static void mmio_read(void *arg, uint64_t offset, void *data, unsigned int len)
 {
 	struct virtio_mmio *m = arg;
 	uint32_t value;
 
-	memset(data, 0, len);
-	if (offset < VIRTIO_MMIO_CONFIG && (len != 4 || offset % 4)) /* 4.2.2.2: registers are 32 bits wide */
-		return;
-	if (offset == VIRTIO_MMIO_INTERRUPT_STATUS) { /* every interrupt comes by here: no lock */
-		value = htole32(atomic_load(&m->int_status));
+	if (len == 4 && offset % 4 == 0) {
+		value = atomic_load(&m->page[offset / 4]);
 		memcpy(data, &value, sizeof(value));
-		return;
+	} else {
+		memcpy(data, (const char *)m->page + offset, len);
 	}
-	pthread_mutex_lock(&m->lock);
-	if (config_range(m, offset, len)) {
-		if (m->dev->ops->config_read)
-			m->dev->ops->config_read(m->dev, offset - VIRTIO_MMIO_CONFIG, data, len);
-	} else if (offset < VIRTIO_MMIO_CONFIG) {
-		value = htole32(read_register(m, offset));
-		memcpy(data, &value, sizeof(value));
-	}
-	pthread_mutex_unlock(&m->lock);
 }
 
 /* A kick that no ioeventfd took. */
@@ -415,7 +440,9 @@ static void mmio_write(void *arg, uint64_t offset, const void *data, unsigned in
 		memcpy(&value, data, sizeof(value));
 		value = le32toh(value);
 		if (offset == VIRTIO_MMIO_INTERRUPT_ACK) {
-			atomic_fetch_and(&m->int_status, ~value);
+			/* Why the other bit stays: mmio.h. */
+			atomic_fetch_and(&m->page[VIRTIO_MMIO_INTERRUPT_STATUS / 4],
+					 htole32(~(value & VIRTIO_MMIO_INT_CONFIG)));
 			return;
 		}
 		if (offset == VIRTIO_MMIO_QUEUE_NOTIFY) {
@@ -428,7 +455,7 @@ static void mmio_write(void *arg, uint64_t offset, const void *data, unsigned in
 	if (!atomic_load(&m->resetting)) {
 		if (offset < VIRTIO_MMIO_CONFIG)
 			write_register(m, offset, value);
-		else if (config_range(m, offset, len) && m->dev->ops->config_write)
+		else if (m->dev->ops->config_write && offset - VIRTIO_MMIO_CONFIG + len <= m->dev->config_len_bytes)
 			m->dev->ops->config_write(m->dev, offset - VIRTIO_MMIO_CONFIG, data, len);
 	}
 	pthread_mutex_unlock(&m->lock);
@@ -445,6 +472,9 @@ static int connect_signals(struct virtio_mmio *m, uint64_t base, unsigned int gs
 	m->irq_fd = irq->irqfd(irq->arg, gsi);
 	if (m->irq_fd < 0)
 		return err_errno(e, m->irq_fd, "%s: irqfd for GSI %u", m->dev->ops->name, gsi);
+	m->ack_fd = irq->ioeventfd(irq->arg, base + VIRTIO_MMIO_INTERRUPT_ACK, VIRTIO_MMIO_INT_VRING);
+	if (m->ack_fd < 0)
+		return err_errno(e, m->ack_fd, "%s: ioeventfd of acknowledgements", m->dev->ops->name);
 	for (i = 0; i < m->dev->queues_n; i++) {
 		struct mmio_queue *q = &m->queues[i];
 
@@ -466,16 +496,17 @@ int virtio_mmio_new(struct virtio_mmio **out, struct virtio_device *dev, uint64_
 		.base = base, .len_bytes = GUEST_MMIO_STRIDE, .read = mmio_read, .write = mmio_write
 	};
 	struct virtio_mmio *m = calloc(1, sizeof(*m) + dev->queues_n * sizeof(m->queues[0]));
+	const struct virtio_device_ops *ops = dev->ops;
 	unsigned int i;
 	int r;
 
 	if (!m) {
-		dev->ops->destroy(dev);
-		return err_set(e, ENOMEM, "%s: no memory", dev->ops->name);
+		ops->destroy(dev);
+		return err_set(e, ENOMEM, "%s: no memory", ops->name);
 	}
 	m->dev = dev;
 	m->loop = loop;
-	m->irq_fd = -1;
+	m->irq_fd = m->ack_fd = -1;
 	pthread_mutex_init(&m->lock, NULL);
 	for (i = 0; i < dev->queues_n; i++) {
 		m->queues[i].m = m;
@@ -488,14 +519,24 @@ int virtio_mmio_new(struct virtio_mmio **out, struct virtio_device *dev, uint64_
 	dev->loop = loop;
 	dev->transport = m;
 	range.arg = m;
+	m->page = mmap(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (m->page == MAP_FAILED) {
+		m->page = NULL;
+		virtio_mmio_free(m);
+		return err_set(e, ENOMEM, "%s: no memory", ops->name);
+	}
+	fill_page(m);
 	r = connect_signals(m, base, gsi, irq, e);
-	if (!r && dev->ops->attach)
-		r = dev->ops->attach(dev, e);
+	if (!r && ops->attach)
+		r = ops->attach(dev, e);
 	if (!r) {
 		r = bus_add(bus, &range);
 		if (r < 0)
-			r = err_errno(e, r, "%s: no place on the bus", dev->ops->name);
+			r = err_errno(e, r, "%s: no place on the bus", ops->name);
 	}
+	/* Without it reads come to the bus. */
+	if (!r && irq->readonly_page)
+		irq->readonly_page(irq->arg, base, (const void *)m->page);
 	if (r < 0) {
 		virtio_mmio_free(m);
 		return r;
@@ -540,6 +581,10 @@ void virtio_mmio_free(struct virtio_mmio *m)
 	}
 	if (m->irq_fd >= 0)
 		close(m->irq_fd);
+	if (m->ack_fd >= 0)
+		close(m->ack_fd);
+	if (m->page)
+		munmap((void *)m->page, PAGE_BYTES);
 	m->dev->ops->destroy(m->dev);
 	pthread_mutex_destroy(&m->lock);
 	free(m);

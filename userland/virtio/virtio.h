@@ -31,9 +31,11 @@ struct virtio_device_ops {
 	int (*create)(const struct vmspec_device *spec, struct virtio_device **out, struct err *e);
 	/* Before the jail, after create: mem, loop and transport are known. Registers fds (loop_add_fd). May be NULL. */
 	int (*attach)(struct virtio_device *dev, struct err *e);
-	/* The rest in the io thread, but config access, which is in a vCPU's under the device's lock. May be NULL. */
+	/* Asked once, before the jail: the configuration never changes. May be NULL. */
 	void (*config_read)(struct virtio_device *dev, uint32_t offset, void *data, unsigned int len);
+	/* In a vCPU's thread, under the device's lock. May be NULL. */
 	void (*config_write)(struct virtio_device *dev, uint32_t offset, const void *data, unsigned int len);
+	/* The rest in the io thread. */
 	/* The loop is about to run: arms what does not wait for a driver. May be NULL. */
 	void (*start)(struct virtio_device *dev);
 	/* DRIVER_OK: features and queues are final. Negative errno: the device asks for a reset. May be NULL. */

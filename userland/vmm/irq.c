@@ -7,6 +7,10 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "vmm/memory.h"
+
+#define PAGE_SLOT_FIRST 16u /* of KVM's memory slots; guest memory has the first ones */
+
 static int bind_eventfd(int vm_fd, unsigned long request, const void *arg, int fd)
 {
 	int code;
@@ -41,7 +45,25 @@ static int kvm_ioeventfd(void *arg, uint64_t gpa, uint32_t value)
 	return bind_eventfd(*(const int *)arg, KVM_IOEVENTFD, &io, fd);
 }
 
+static int kvm_readonly_page(void *arg, uint64_t gpa, const void *page)
+{
+	const struct kvm_userspace_memory_region slot = {
+		.slot = PAGE_SLOT_FIRST + (uint32_t)((gpa - GUEST_MMIO_BASE) / GUEST_MMIO_STRIDE),
+		.flags = KVM_MEM_READONLY,
+		.guest_phys_addr = gpa,
+		.memory_size = GUEST_MMIO_STRIDE,
+		.userspace_addr = (uintptr_t)page,
+	};
+
+	return ioctl(*(const int *)arg, KVM_SET_USER_MEMORY_REGION, &slot) ? -errno : 0;
+}
+
 void irq_kvm_ops(struct irq_ops *ops, const int *vm_fd)
 {
-	*ops = (struct irq_ops){ .irqfd = kvm_irqfd, .ioeventfd = kvm_ioeventfd, .arg = (void *)vm_fd };
+	*ops = (struct irq_ops){
+		.irqfd = kvm_irqfd,
+		.ioeventfd = kvm_ioeventfd,
+		.readonly_page = kvm_readonly_page,
+		.arg = (void *)vm_fd,
+	};
 }

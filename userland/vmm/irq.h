@@ -11,6 +11,11 @@ struct irq_ops {
 	int (*irqfd)(void *arg, unsigned int gsi);
 	/* An eventfd signalled by a 4-byte write of value at gpa; no exit to userspace happens for it. Negative errno. */
 	int (*ioeventfd)(void *arg, uint64_t gpa, uint32_t value);
+	/*
+	 * The guest reads the 4 KiB at gpa from page, without an exit; its writes go to the bus as before. page is aligned
+	 * and outlives the VM. Negative errno, then reads go to the bus, too; may be NULL.
+	 */
+	int (*readonly_page)(void *arg, uint64_t gpa, const void *page);
 	void *arg;
 };
 
