@@ -23,7 +23,7 @@ static void send_packet(struct drv *d, struct fuzz_in *in)
 	if (!d->q[0].desc)
 		return;
 	p.src_port = ports & 7;
-	p.dst_port = ports & 8 ? 0x40000000 + (ports >> 4) : ports & 0x10 ? GUEST_CONTROL_PORT : ports >> 4;
+	p.dst_port = ports & 8 ? 0x40000000u + (ports >> 4) : ports & 0x10 ? GUEST_CONTROL_PORT : (uint32_t)ports >> 4;
 	p.op = fuzz_take(in, 1) % 10;
 	p.flags = fuzz_take(in, 1);
 	p.buf_alloc = (uint32_t)fuzz_take(in, 2) << 8;
