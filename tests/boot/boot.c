@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -231,6 +232,23 @@ static void test_other_signals(struct run *run)
 	expect_end(run, VM_END_KILLED, "300 ms");
 }
 
+/* A guest that talks and a log that nobody reads don't keep the VMM from ending. */
+static void test_full_log(struct run *run)
+{
+	struct pollfd ended = { .events = POLLIN };
+	int queued = 0;
+
+	if (!run_start(run))
+		return;
+	while (queued < 60000 && ioctl(run->log_fd, FIONREAD, &queued) == 0)
+		usleep(10000);
+	kill(run->vmm.pid, SIGTERM);
+	ended.fd = run->vmm.pidfd;
+	if (poll(&ended, 1, LIMIT_MS) != 1)
+		run_fail(run, "it waits for a reader of its log");
+	expect_end(run, VM_END_KILLED, "");
+}
+
 static void use_kernel(struct run *run, const char *path)
 {
 	close(run->spec.kernel_fd);
@@ -323,6 +341,7 @@ static const struct test tests[] = {
 	{ "jump-to-hole", .end = VM_END_ERROR, .status = 1, .words = "vCPU 0" },
 	{ "sigterm-spin", .payload = "spin", .run = test_sigterm_spin },
 	{ "sigterm-sleep", .payload = "sleep", .run = test_sigterm_sleep },
+	{ "sigterm-full-log", .payload = "flood", .run = test_full_log },
 	{ "other-signals", .payload = "spin", .run = test_other_signals },
 	{ "kernel-elsewhere", .payload = "hello", .run = test_not_pvh },
 	{ "kernel-not-elf", .payload = "hello", .run = test_not_elf },

@@ -14,6 +14,7 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -30,6 +31,7 @@
 #define LOOP_ENTRIES 64u
 #define IO_STACK_BYTES (128u << 10)
 #define STOP_VCPUS_MS 2000u
+#define DEADLINE_MORE_MS 3000u
 #define FILE_BYTES_MIN (64ull << 20) /* of logs and consoles */
 
 #define EXIT_USAGE 2
@@ -45,6 +47,9 @@ struct vmm {
 	struct loop_op io_ready;
 	bool io_met;
 };
+
+/* For a signal handler. */
+static struct vmm *vmm_of_process;
 
 static const char help[] = "usage: microvm-vmm --spec-fd N\n"
 			   "\n"
@@ -209,6 +214,42 @@ static void *io_main(void *arg)
 	return NULL;
 }
 
+static void on_deadline(int sig, siginfo_t *info, void *context)
+{
+	static const struct vm_report report = { .end = VM_END_KILLED, .msg = "it did not stop, and microvm-vmm hung" };
+
+	if (info->si_code != SI_KERNEL) /* anybody's SIGALRM, and not our timer's */
+		return;
+	ending_send(&vmm_of_process->vm.ending, &report);
+	_exit(ending_exit_status(VM_END_KILLED));
+}
+
+/*
+ * From SIGTERM on there is a last moment, whatever happens: the io thread may wait for a reader of the log who never
+ * comes, and with it whoever calls into its loop.
+ */
+static void set_deadline(struct vmm *vmm)
+{
+	const uint64_t ms = (uint64_t)vmm->spec.stop_grace_ms + STOP_VCPUS_MS + DEADLINE_MORE_MS;
+	const struct itimerval timer = { .it_value = { .tv_sec = (time_t)(ms / 1000),
+						       .tv_usec = (long)(ms % 1000) * 1000 } };
+
+	setitimer(ITIMER_REAL, &timer, NULL);
+}
+
+/* Before the main thread has its filter; the other threads keep the signal blocked. */
+static void prepare_deadline(struct vmm *vmm)
+{
+	const struct sigaction deadline = { .sa_sigaction = on_deadline, .sa_flags = SA_SIGINFO };
+	sigset_t set;
+
+	vmm_of_process = vmm;
+	sigaction(SIGALRM, &deadline, NULL);
+	sigemptyset(&set);
+	sigaddset(&set, SIGALRM);
+	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+}
+
 static int start_threads(struct vmm *vmm, struct err *e)
 {
 	pthread_attr_t attr;
@@ -225,6 +266,7 @@ static int start_threads(struct vmm *vmm, struct err *e)
 		return err_errno(e, r, "starting the io thread");
 	if (vcpus_start(&vmm->vm.vcpus, e))
 		return -e->code;
+	prepare_deadline(vmm);
 	filter_and_meet(vmm, SECCOMP_MAIN);
 	return 0;
 }
@@ -274,6 +316,7 @@ static bool wait_for_end(struct vmm *vmm)
 	sigaddset(&signals, SIGTERM);
 	if (wait_signal(vmm, &signals, 0) != SIGTERM)
 		return false;
+	set_deadline(vmm);
 	loop_call(vmm->loop, call_stop_request, vmm->devices);
 	sigdelset(&signals, SIGTERM);
 	if (!vmm->spec.stop_grace_ms || wait_signal(vmm, &signals, (uint64_t)vmm->spec.stop_grace_ms * 1000000u) < 0)
