@@ -168,12 +168,7 @@ static void on_report(struct loop_op *op, int res)
 
 int stage_spawn(struct sandbox *s, struct err *e)
 {
-	_cleanup_free_ char *program = paths_program("microvm-vmm", e);
-	int r;
-
-	if (!program)
-		return -e->code;
-	r = vmm_spawn(program, s->vmspec, s->log_vmm_fd, &s->vmm, e);
+	int r = vmm_spawn(s->vmm_program, s->vmspec, s->log_vmm_fd, &s->vmm, e);
 	close_vmm_ends(s);
 	if (r)
 		return r;
@@ -207,6 +202,9 @@ int sandbox_vm_error(struct sandbox *s, struct err *e)
 	console_last_line(&s->console, line, sizeof(line));
 	if (s->report_len == sizeof(s->report)) {
 		s->report.msg[sizeof(s->report.msg) - 1] = '\0';
+		/* The VMM has files, not names. */
+		if (s->report.end == VM_END_ERROR && s->options->kernel && str_starts(s->report.msg, "kernel:"))
+			return err_set(e, EIO, "--kernel %s: %s", s->options->kernel, s->report.msg);
 		if (s->report.end == VM_END_ERROR && s->report.msg[0])
 			return err_set(e, EIO, "the VM did not run: %s", s->report.msg);
 		return err_set(e, EIO, "the VM ended: %s%s%s", vm_end_name(s->report.end), s->report.msg[0] ? ": " : "",

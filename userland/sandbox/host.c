@@ -12,6 +12,7 @@
 #include "base/util.h"
 #include "oci/defaults.h"
 #include "sandbox/kvm.h"
+#include "sandbox/paths.h"
 #include "sandbox/sandbox_private.h"
 
 #define LOOP_ENTRIES 64u
@@ -50,6 +51,9 @@ int stage_host(struct sandbox *s, struct err *e)
 		r = kvm_device_open(&s->kvm_fd, e);
 	if (r)
 		return r;
+	s->vmm_program = paths_program("microvm-vmm", e);
+	if (!s->vmm_program)
+		return -e->code;
 	if (sysinfo(&info) < 0)
 		return err_errno(e, errno, "sysinfo");
 	s->host_mem_bytes = (uint64_t)info.totalram * info.mem_unit;
@@ -59,6 +63,8 @@ int stage_host(struct sandbox *s, struct err *e)
 void undo_host(struct sandbox *s)
 {
 	cleanup_closep(&s->kvm_fd);
+	free(s->vmm_program);
+	s->vmm_program = NULL;
 	state_close(s->state);
 	s->state = NULL;
 }

@@ -25,6 +25,7 @@ struct sandbox {
 	/* host */
 	struct state *state;
 	int kvm_fd;
+	char *vmm_program;
 	uint64_t host_mem_bytes;
 
 	/* image */
