@@ -19,7 +19,7 @@ mkdir -p "$cache_root" "$out"
 # The tarball is 150 MB: its own digest is kept by path, size and time.
 stamp=$cache_root/source-$(stat -c '%n %s %Y' "$source" | sha256sum | cut -c1-16)
 [ -s "$stamp" ] || { sha256sum "$source" | cut -d' ' -f1 >"$stamp.$$" && mv "$stamp.$$" "$stamp"; }
-key=$({ cat "$stamp" "$config" "$here/trim-elf.py" "${BASH_SOURCE[0]}"; gcc -dumpfullversion; ld --version | head -1; } | sha256sum | cut -c1-20)
+key=$({ cat "$stamp" "$config" "$here"/patches/*.patch "$here/trim-elf.py" "${BASH_SOURCE[0]}"; gcc -dumpfullversion; ld --version | head -1; } | sha256sum | cut -c1-20)
 cache=$cache_root/kernel-$key
 
 verified() { [ -f "$cache/SHA256SUMS" ] && (cd "$cache" && sha256sum --quiet --check SHA256SUMS >/dev/null 2>&1); }
@@ -39,10 +39,13 @@ check_config() {
 }
 
 build() {
-	local work=$1 tree
+	local work=$1 tree patch
 	echo "  KERNEL   unpacking $(basename "$source")"
 	tar -xJf "$source" -C "$work"
 	tree=$(echo "$work"/linux-source-*)
+	for patch in "$here"/patches/*.patch; do
+		patch -d "$tree" -p1 --forward --quiet <"$patch" || die "$(basename "$patch") does not fit $(basename "$source")"
+	done
 	echo "  KERNEL   configuring"
 	make -s -C "$tree" tinyconfig >"$work/log" 2>&1
 	(cd "$tree" && scripts/kconfig/merge_config.sh -m .config "$config" && make -s olddefconfig) >>"$work/log" 2>&1 ||
@@ -62,6 +65,8 @@ build() {
 	(cd "$work/result" && sha256sum vmlinux vmlinux.debug kernel-config >SHA256SUMS)
 }
 
+# In braces, as the shell reads on while it runs, and the file may change under it.
+{
 if ! verified; then
 	exec 9>"$cache_root/kernel.lock"
 	flock 9
@@ -77,3 +82,5 @@ fi
 for f in vmlinux vmlinux.debug kernel-config; do
 	cmp -s "$cache/$f" "$out/$f" || { cp "$cache/$f" "$out/.$f.$$" && mv "$out/.$f.$$" "$out/$f"; }
 done
+exit 0
+}

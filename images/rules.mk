@@ -6,7 +6,7 @@ deps: ## installs what building and testing need (Debian 12)
 
 # The kernel comes from a cache outside of the checkout when nothing that makes it has changed (images/kernel.sh).
 kernel: $(GUEST)/vmlinux ## the guest kernel: build/guest/vmlinux
-$(GUEST)/vmlinux: images/kernel.config images/kernel.sh images/trim-elf.py
+$(GUEST)/vmlinux: images/kernel.config images/kernel.sh images/trim-elf.py $(wildcard images/patches/*.patch)
 	@mkdir -p $(@D)
 	@env -u MAKEFLAGS -u MFLAGS images/kernel.sh $(@D)
 	@touch $@
