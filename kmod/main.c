@@ -14,10 +14,8 @@
 static long microvm_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 {
 	switch (cmd) {
-	case MICROVM_GET_VERSION:
-		return arg ? -EINVAL : MICROVM_ABI_VERSION;
-	default:
-		return -ENOTTY;
+	case MICROVM_GET_VERSION: return arg ? -EINVAL : MICROVM_ABI_VERSION;
+	default: return -ENOTTY;
 	}
 }
 

@@ -51,7 +51,8 @@ static bool lets_through(const struct program *p, uint32_t nr, struct path at)
 
 		switch (BPF_CLASS(i->code)) {
 		case BPF_LD:
-			at.known = BPF_MODE(i->code) == BPF_ABS && i->k < offsetof(struct seccomp_data, instruction_pointer);
+			at.known = BPF_MODE(i->code) == BPF_ABS &&
+				   i->k < offsetof(struct seccomp_data, instruction_pointer);
 			at.a = i->k == offsetof(struct seccomp_data, nr) ? nr : AUDIT_ARCH_X86_64;
 			break;
 		case BPF_ALU:
@@ -75,9 +76,9 @@ static bool lets_through(const struct program *p, uint32_t nr, struct path at)
 			}
 			break;
 		case BPF_RET:
-			return (i->k & SECCOMP_RET_ACTION_FULL) == SECCOMP_RET_ALLOW || (i->k & SECCOMP_RET_ACTION_FULL) == SECCOMP_RET_LOG;
-		default:
-			break;
+			return (i->k & SECCOMP_RET_ACTION_FULL) == SECCOMP_RET_ALLOW ||
+			       (i->k & SECCOMP_RET_ACTION_FULL) == SECCOMP_RET_LOG;
+		default: break;
 		}
 		at.pc++;
 	}

@@ -142,11 +142,27 @@ static const struct {
 	int result;
 	uint64_t value;
 } sizes[] = {
-	{ "0", 0, 0 }, { "4096", 0, 4096 }, { "64m", 0, 64ull << 20 }, { "1G", 0, 1ull << 30 }, { "2k", 0, 2048 },
-	{ "7b", 0, 7 }, { "1GiB", 0, 1ull << 30 }, { "1mb", 0, 1ull << 20 }, { "3t", 0, 3ull << 40 },
-	{ "", -EINVAL, 0 }, { "m", -EINVAL, 0 }, { "-1", -EINVAL, 0 }, { "1.5g", -EINVAL, 0 }, { "1x", -EINVAL, 0 },
-	{ "1 m", -EINVAL, 0 }, { " 1", -EINVAL, 0 }, { "0x10", -EINVAL, 0 }, { "1mm", -EINVAL, 0 },
-	{ "18446744073709551615", 0, UINT64_MAX }, { "18446744073709551616", -ERANGE, 0 }, { "18446744073709551615k", -ERANGE, 0 },
+	{ "0", 0, 0 },
+	{ "4096", 0, 4096 },
+	{ "64m", 0, 64ull << 20 },
+	{ "1G", 0, 1ull << 30 },
+	{ "2k", 0, 2048 },
+	{ "7b", 0, 7 },
+	{ "1GiB", 0, 1ull << 30 },
+	{ "1mb", 0, 1ull << 20 },
+	{ "3t", 0, 3ull << 40 },
+	{ "", -EINVAL, 0 },
+	{ "m", -EINVAL, 0 },
+	{ "-1", -EINVAL, 0 },
+	{ "1.5g", -EINVAL, 0 },
+	{ "1x", -EINVAL, 0 },
+	{ "1 m", -EINVAL, 0 },
+	{ " 1", -EINVAL, 0 },
+	{ "0x10", -EINVAL, 0 },
+	{ "1mm", -EINVAL, 0 },
+	{ "18446744073709551615", 0, UINT64_MAX },
+	{ "18446744073709551616", -ERANGE, 0 },
+	{ "18446744073709551615k", -ERANGE, 0 },
 };
 
 START_TEST(size_is_parsed_or_refused)
@@ -163,10 +179,22 @@ static const struct {
 	int result;
 	uint64_t value;
 } durations[] = {
-	{ "90", 0, 90000000000ull }, { "90s", 0, 90000000000ull }, { "1m30s", 0, 90000000000ull }, { "250ms", 0, 250000000ull },
-	{ "1h", 0, 3600000000000ull }, { "3us", 0, 3000 }, { "5ns", 0, 5 }, { "0", 0, 0 }, { "", -EINVAL, 0 }, { "s", -EINVAL, 0 },
-	{ "1d", -EINVAL, 0 }, { "-1s", -EINVAL, 0 }, { "1m ", -EINVAL, 0 }, { "99999999999999999999", -ERANGE, 0 },
-	{ "18446744073710s", -ERANGE, 0 }, { "5124095h5124095h", -ERANGE, 0 },
+	{ "90", 0, 90000000000ull },
+	{ "90s", 0, 90000000000ull },
+	{ "1m30s", 0, 90000000000ull },
+	{ "250ms", 0, 250000000ull },
+	{ "1h", 0, 3600000000000ull },
+	{ "3us", 0, 3000 },
+	{ "5ns", 0, 5 },
+	{ "0", 0, 0 },
+	{ "", -EINVAL, 0 },
+	{ "s", -EINVAL, 0 },
+	{ "1d", -EINVAL, 0 },
+	{ "-1s", -EINVAL, 0 },
+	{ "1m ", -EINVAL, 0 },
+	{ "99999999999999999999", -ERANGE, 0 },
+	{ "18446744073710s", -ERANGE, 0 },
+	{ "5124095h5124095h", -ERANGE, 0 },
 };
 
 START_TEST(duration_is_parsed_or_refused)
@@ -227,32 +255,95 @@ static void valid(struct vmspec *spec)
 	dev->vsock.ports[1] = (struct vmspec_port){ .port = 2, .fd = 7 };
 }
 
-static void many_vcpus(struct vmspec *s) { s->vcpus = VMSPEC_VCPUS_MAX + 1; }
-static void no_vcpus(struct vmspec *s) { s->vcpus = 0; }
-static void other_version(struct vmspec *s) { s->version++; }
-static void other_size(struct vmspec *s) { s->size_bytes--; }
-static void little_memory(struct vmspec *s) { s->mem_bytes = VMSPEC_MEM_MIN - (2u << 20); }
-static void odd_memory(struct vmspec *s) { s->mem_bytes += 4096; }
-static void huge_memory(struct vmspec *s) { s->mem_bytes = VMSPEC_MEM_MAX + (2u << 20); }
-static void no_kvm(struct vmspec *s) { s->kvm_fd = -1; }
-static void no_kernel(struct vmspec *s) { s->kernel_fd = -1; }
-static void endless_cmdline(struct vmspec *s) { memset(s->cmdline, 'x', sizeof(s->cmdline)); }
-static void odd_flags(struct vmspec *s) { s->flags = 0x80; }
-static void root_in_jail(struct vmspec *s) { s->uid = 0; }
-static void many_devices(struct vmspec *s) { s->devices_n = VMSPEC_DEVICES_MAX + 1; }
-static void disk_without_file(struct vmspec *s) { s->devices[0].blk.fd = -1; }
-static void many_queues(struct vmspec *s) { s->devices[0].blk.queues = 2; }
-static void odd_device_flags(struct vmspec *s) { s->devices[0].flags = 1u << 30; }
-static void host_cid(struct vmspec *s) { s->devices[1].vsock.guest_cid = 2; }
-static void any_cid(struct vmspec *s) { s->devices[1].vsock.guest_cid = UINT32_MAX; }
-static void port_twice(struct vmspec *s) { s->devices[1].vsock.ports[1].port = 1; }
-static void port_without_file(struct vmspec *s) { s->devices[1].vsock.ports[1].fd = -1; }
-static void many_ports(struct vmspec *s) { s->devices[1].vsock.ports_n = VMSPEC_PORTS_MAX + 1; }
+static void many_vcpus(struct vmspec *s)
+{
+	s->vcpus = VMSPEC_VCPUS_MAX + 1;
+}
+static void no_vcpus(struct vmspec *s)
+{
+	s->vcpus = 0;
+}
+static void other_version(struct vmspec *s)
+{
+	s->version++;
+}
+static void other_size(struct vmspec *s)
+{
+	s->size_bytes--;
+}
+static void little_memory(struct vmspec *s)
+{
+	s->mem_bytes = VMSPEC_MEM_MIN - (2u << 20);
+}
+static void odd_memory(struct vmspec *s)
+{
+	s->mem_bytes += 4096;
+}
+static void huge_memory(struct vmspec *s)
+{
+	s->mem_bytes = VMSPEC_MEM_MAX + (2u << 20);
+}
+static void no_kvm(struct vmspec *s)
+{
+	s->kvm_fd = -1;
+}
+static void no_kernel(struct vmspec *s)
+{
+	s->kernel_fd = -1;
+}
+static void endless_cmdline(struct vmspec *s)
+{
+	memset(s->cmdline, 'x', sizeof(s->cmdline));
+}
+static void odd_flags(struct vmspec *s)
+{
+	s->flags = 0x80;
+}
+static void root_in_jail(struct vmspec *s)
+{
+	s->uid = 0;
+}
+static void many_devices(struct vmspec *s)
+{
+	s->devices_n = VMSPEC_DEVICES_MAX + 1;
+}
+static void disk_without_file(struct vmspec *s)
+{
+	s->devices[0].blk.fd = -1;
+}
+static void many_queues(struct vmspec *s)
+{
+	s->devices[0].blk.queues = 2;
+}
+static void odd_device_flags(struct vmspec *s)
+{
+	s->devices[0].flags = 1u << 30;
+}
+static void host_cid(struct vmspec *s)
+{
+	s->devices[1].vsock.guest_cid = 2;
+}
+static void any_cid(struct vmspec *s)
+{
+	s->devices[1].vsock.guest_cid = UINT32_MAX;
+}
+static void port_twice(struct vmspec *s)
+{
+	s->devices[1].vsock.ports[1].port = 1;
+}
+static void port_without_file(struct vmspec *s)
+{
+	s->devices[1].vsock.ports[1].fd = -1;
+}
+static void many_ports(struct vmspec *s)
+{
+	s->devices[1].vsock.ports_n = VMSPEC_PORTS_MAX + 1;
+}
 
 static void (*const breakers[])(struct vmspec *) = {
-	many_vcpus, no_vcpus, other_version, other_size, little_memory, odd_memory, huge_memory, no_kvm, no_kernel,
-	endless_cmdline, odd_flags, root_in_jail, many_devices, disk_without_file, many_queues, odd_device_flags, host_cid,
-	any_cid, port_twice, port_without_file, many_ports,
+	many_vcpus,  no_vcpus,	       other_version,	other_size, little_memory, odd_memory,	      huge_memory,
+	no_kvm,	     no_kernel,	       endless_cmdline, odd_flags,  root_in_jail,  many_devices,      disk_without_file,
+	many_queues, odd_device_flags, host_cid,	any_cid,    port_twice,	   port_without_file, many_ports,
 };
 
 START_TEST(vmspec_valid_is_taken)

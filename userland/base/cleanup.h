@@ -48,6 +48,8 @@ static inline int take_fd(int *fd)
 }
 
 /* Hands the pointer on likewise. */
+/* clang-format off */
 #define take_ptr(p) __extension__({ __typeof__(p) _taken = (p); (p) = NULL; _taken; })
+/* clang-format on */
 
 #endif

@@ -40,8 +40,7 @@ int err_errno(struct err *e, int errno_code, const char *fmt, ...)
 		vsnprintf(e->msg, sizeof(e->msg), fmt, ap);
 		va_end(ap);
 		used = strlen(e->msg);
-		snprintf(e->msg + used, sizeof(e->msg) - used, ": %s",
-			 strerror_r(errno_code, reason, sizeof(reason)));
+		snprintf(e->msg + used, sizeof(e->msg) - used, ": %s", strerror_r(errno_code, reason, sizeof(reason)));
 	}
 	return -errno_code;
 }
@@ -58,8 +57,8 @@ int err_wrap(struct err *e, const char *fmt, ...)
 	va_end(ap);
 	memcpy(old, e->msg, sizeof(old));
 	/* Cut the context before the cause: the cause is what the reader needs. */
-	snprintf(e->msg, sizeof(e->msg), "%.*s: %s",
-		 (int)(ERR_MSG_MAX - 3 - strnlen(old, ERR_MSG_MAX / 2)), before, old);
+	snprintf(e->msg, sizeof(e->msg), "%.*s: %s", (int)(ERR_MSG_MAX - 3 - strnlen(old, ERR_MSG_MAX / 2)), before,
+		 old);
 	if (!e->code)
 		e->code = EIO;
 	return -e->code;

@@ -4,9 +4,9 @@
 #define BASE_GUEST_H
 
 #define GUEST_SERVICE "microvm.Agent"
-#define GUEST_CONTROL_PORT 1u	/* on the host; the agent connects to it */
-#define GUEST_RPC_PORT 1024u	/* on the guest */
-#define GUEST_STDIO_PORT 1025u	/* on the guest */
+#define GUEST_CONTROL_PORT 1u  /* on the host; the agent connects to it */
+#define GUEST_RPC_PORT 1024u   /* on the guest */
+#define GUEST_STDIO_PORT 1025u /* on the guest */
 #define GUEST_STDIO_TOKEN_LEN 8u
 #define GUEST_STDIO_CLAIM_S 10u
 

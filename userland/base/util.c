@@ -293,10 +293,22 @@ int parse_size(const char *s, uint64_t *bytes)
 		return r;
 	switch (*s | 0x20) {
 	case 'b': s++; break;
-	case 'k': shift = 10; s++; break;
-	case 'm': shift = 20; s++; break;
-	case 'g': shift = 30; s++; break;
-	case 't': shift = 40; s++; break;
+	case 'k':
+		shift = 10;
+		s++;
+		break;
+	case 'm':
+		shift = 20;
+		s++;
+		break;
+	case 'g':
+		shift = 30;
+		s++;
+		break;
+	case 't':
+		shift = 40;
+		s++;
+		break;
 	default: break;
 	}
 	if (shift) {
@@ -315,8 +327,11 @@ int parse_size(const char *s, uint64_t *bytes)
 
 int parse_duration(const char *s, uint64_t *ns)
 {
-	static const struct { const char *unit; uint64_t ns; } units[] = {
-		{ "ms", 1000000ull }, { "us", 1000ull }, { "ns", 1ull },
+	static const struct {
+		const char *unit;
+		uint64_t ns;
+	} units[] = {
+		{ "ms", 1000000ull },	   { "us", 1000ull },	    { "ns", 1ull },
 		{ "h", 3600000000000ull }, { "m", 60000000000ull }, { "s", 1000000000ull },
 	};
 	uint64_t total = 0;

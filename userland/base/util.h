@@ -13,11 +13,13 @@
 #include "base/err.h"
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
+/* clang-format off */
 #define container_of(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
 #define min_t(t, a, b) __extension__({ t _a = (a), _b = (b); _a < _b ? _a : _b; })
 #define max_t(t, a, b) __extension__({ t _a = (a), _b = (b); _a > _b ? _a : _b; })
 #define ALIGN_UP(x, a) (((x) + (a) - 1) & ~((__typeof__(x))(a) - 1))
 #define ALIGN_DOWN(x, a) ((x) & ~((__typeof__(x))(a) - 1))
+/* clang-format on */
 
 static inline bool str_eq(const char *a, const char *b)
 {
