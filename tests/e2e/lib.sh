@@ -99,7 +99,11 @@ snapshot() {
 	echo "== store's temporary files"
 	find "$store/tmp" -mindepth 1 2>/dev/null | sort
 	echo "== temporary files"
-	find /tmp /var/tmp /dev/shm /run -xdev -mindepth 1 \( -path /run/e2e -o -path "$state" \) -prune -o -mindepth 1 -print 2>/dev/null | sort
+	{
+		# The machine's own /tmp may hold anything, so it is not searched through.
+		find /tmp /var/tmp /dev/shm -mindepth 1 -maxdepth 1
+		find /run -xdev -mindepth 1 \( -path /run/e2e -o -path "$state" \) -prune -o -print
+	} 2>/dev/null | sort
 }
 
 # Ends of processes that nobody waits for take their moment; what is there after 10 s stays.
