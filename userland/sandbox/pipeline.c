@@ -101,6 +101,7 @@ int sandbox_run(const struct sandbox_paths *paths, const struct run_options *o, 
 	size_t made;
 	int r, status;
 
+	signals_begin();
 	init(s, paths, o);
 	timing_begin(&s->timing);
 	r = make_all(s, &made, e);

@@ -94,6 +94,8 @@ void undo_image(struct sandbox *s);
 int stage_background(struct sandbox *s, struct err *e);
 int stage_identity(struct sandbox *s, struct err *e);
 void undo_identity(struct sandbox *s);
+/* Before the first stage: until the signals are events, one that asks for an end is the end, and nothing is left over. */
+void signals_begin(void);
 int stage_signals(struct sandbox *s, struct err *e);
 void undo_signals(struct sandbox *s);
 int stage_vmspec(struct sandbox *s, struct err *e);

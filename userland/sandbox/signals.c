@@ -108,6 +108,13 @@ static void on_timeout(struct loop_op *op, int res)
 	vmm_signal(&s->vmm, SIGKILL);
 }
 
+void signals_begin(void)
+{
+	/* A script's background commands ignore these two; whoever sends them one means it. */
+	signal(SIGINT, SIG_DFL);
+	signal(SIGQUIT, SIG_DFL);
+}
+
 int stage_signals(struct sandbox *s, struct err *e)
 {
 	struct sigaction old;
@@ -116,7 +123,7 @@ int stage_signals(struct sandbox *s, struct err *e)
 
 	sigemptyset(&set);
 	for (i = 0; i < ARRAY_SIZE(forwarded); i++) {
-		/* nohup's word counts. A shell's background commands ignore SIGINT, too, but for those who call them from a script. */
+		/* nohup's word counts. */
 		sigaction(forwarded[i], NULL, &old);
 		if (forwarded[i] == SIGHUP && old.sa_handler == SIG_IGN)
 			continue;
