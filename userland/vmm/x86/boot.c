@@ -22,7 +22,7 @@
 #define HUGE (2ull << 20)
 #define FIRST_BLOCK_GPA (8ull << 20)
 #define FIRST_BLOCK_BYTES (4ull << 20)
-#define TABLES_BYTES (3ull << 20) /* of Linux, beside the structures of pages */
+#define TABLES_BYTES (1ull << 20) /* of Linux, beside the structures of pages */
 
 #define HVM_START_MAGIC 0x336ec578u
 enum { MEMMAP_RAM = 1, MEMMAP_RESERVED = 2 };
@@ -124,11 +124,12 @@ static void back_boot_memory(const struct guest_mem *mem, const struct boot_layo
 	const uint64_t top = n > 1 ? at->initramfs_bytes : at->initramfs_bytes + tables;
 	uint64_t gpa;
 
-	for (gpa = ALIGN_DOWN(at->kernel.low_gpa, HUGE); gpa < at->kernel.high_gpa; gpa += HUGE)
-		if (kernel_bytes_in(&at->kernel, gpa) >= HUGE / 4)
-			guest_mem_huge(mem, gpa, HUGE);
 	if (at->kernel.high_gpa - at->kernel.low_gpa < HUGE)
 		return; /* no Linux */
+	/* In its last 2 MiB a kernel has zeroed data, and makes its first page tables. */
+	for (gpa = ALIGN_DOWN(at->kernel.low_gpa, HUGE); gpa < at->kernel.high_gpa; gpa += HUGE)
+		if (gpa + HUGE >= at->kernel.high_gpa || kernel_bytes_in(&at->kernel, gpa) >= HUGE / 4)
+			guest_mem_huge(mem, gpa, HUGE);
 	guest_mem_huge(mem, 0, HIGH_GPA);
 	if (at->kernel.low_gpa >= FIRST_BLOCK_GPA + FIRST_BLOCK_BYTES)
 		guest_mem_huge(mem, FIRST_BLOCK_GPA, FIRST_BLOCK_BYTES);
