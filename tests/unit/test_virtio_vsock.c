@@ -104,7 +104,7 @@ static void tx(struct vsock_packet p, const void *data, uint32_t len)
 static struct vsock_packet rx(void *data, uint32_t size)
 {
 	struct vsock_packet p;
-	uint16_t head;
+	uint16_t head = 0;
 	int64_t len = drv_next_used(&d, VSOCK_RX, &head);
 	const uint8_t *at = drv_at(&d, RX_DATA + head * RX_LEN);
 
