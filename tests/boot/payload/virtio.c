@@ -151,7 +151,10 @@ static void expect_broken(void (*again)(void))
 	for (i = 0; i < PATIENCE && !(read32(DEV + REG_STATUS) & NEEDS_RESET); i += 100)
 		pause();
 	check(read32(DEV + REG_STATUS) & NEEDS_RESET);
-	check(read32(DEV + REG_INT_STATUS) & 2); /* configuration change */
+	/* The configuration interrupt follows. */
+	for (i = 0; i < PATIENCE && !(read32(DEV + REG_INT_STATUS) & 2); i += 100)
+		pause();
+	check(read32(DEV + REG_INT_STATUS) & 2);
 	check(*used_idx == before);
 	again();
 }
@@ -264,9 +267,9 @@ static void virtio_interrupt(void)
 	for (i = 0; i < PATIENCE / 100 && !(read32(lapic + 0x220) & 2); i++)
 		pause();
 	check(read32(lapic + 0x220) & 2); /* IRR, vectors 0x40 to 0x5f */
-	check(read32(DEV + REG_INT_STATUS) == 1);
-	write32(DEV + REG_INT_ACK, 1);
-	check(read32(DEV + REG_INT_STATUS) == 0);
+	check(read32(DEV + REG_INT_STATUS) & 1);
+	write32(DEV + REG_INT_ACK, 1); /* the bit may stay: acknowledging costs no exit (userland/virtio/mmio.h) */
+	check(!(read32(DEV + REG_INT_STATUS) & 2));
 	pass();
 }
 
