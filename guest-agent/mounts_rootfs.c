@@ -181,14 +181,18 @@ int rootfs_mount(const char *id, const Microvm__Rootfs *rootfs, const Microvm__L
 	_cleanup_close_ int dir = -1, root = -1;
 	int r;
 
-	/* Others than root have to get through, in a container with a user namespace; what is in there is theirs. */
 	r = mkdir_p(AT_FDCWD, CONTAINER_RUN, 0711);
 	if (r)
 		return err_errno(e, -r, "%s", CONTAINER_RUN);
+	/* The root of a user namespace, who is nobody out here, has to get through to what is its own. */
+	if (rootfs_is_mapped(l) && chmod(CONTAINER_RUN, 0711) < 0)
+		return err_errno(e, errno, "%s", CONTAINER_RUN);
 	dir = make_folder(id, "", e);
 	root = dir < 0 ? dir : make_folder(id, "root", e);
-	if (root < 0)
+	if (root < 0) {
+		rootfs_unmount(id, NULL);
 		return root;
+	}
 	r = rootfs->overlay ? mount_layers(id, rootfs, l, e) : mount_source(id, "root", rootfs, l, e);
 	if (r)
 		err_wrap(e, "root file system");
