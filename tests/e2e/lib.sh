@@ -100,7 +100,6 @@ snapshot() {
 	find "$store/tmp" -mindepth 1 2>/dev/null | sort
 	echo "== temporary files"
 	{
-		# The machine's own /tmp may hold anything, so it is not searched through.
 		find /tmp /var/tmp /dev/shm -mindepth 1 -maxdepth 1
 		find /run -xdev -mindepth 1 \( -path /run/e2e -o -path "$state" \) -prune -o -print
 	} 2>/dev/null | sort
@@ -131,6 +130,15 @@ clean_up() {
 # Once a lab: the store filled with both images, so that what the tests leave can be told from what a first run makes. The
 # machine has imported them already (tests/e2e/run); only a copy is left to make.
 prepare() {
+	# The machine's own /tmp shines through into the lab, and changes; the build folder may be in it.
+	if [ -d /run/lab ]; then
+		mkdir -p /run/lab/build
+		mount --bind "$MICROVM_BUILD" /run/lab/build
+		mount -t tmpfs -o mode=1777 tmpfs /tmp
+		mount -t tmpfs -o mode=1777 tmpfs /var/tmp
+		mkdir -p "$MICROVM_BUILD"
+		mount --bind /run/lab/build "$MICROVM_BUILD"
+	fi
 	mkdir -p "$work" "$state" "$store"
 	if [ -d "$MICROVM_BUILD/e2e/store" ]; then cp -a "$MICROVM_BUILD/e2e/store/." "$store/"; fi
 	microvm run --rm "$bb" true >"$log" 2>&1 || { tail -n 20 "$log"; echo "the first run failed"; }
