@@ -38,7 +38,7 @@ test_status_of_a_signal() {
 	until_ok running killed
 	run microvm kill killed
 	status_is 0
-	until_ok test -z "$(vmm_pid)"
+	until_ok no_vmm
 }
 
 test_status_when_killed_from_outside() {

@@ -70,7 +70,7 @@ test_kill_9_of_the_cli() {
 		sleep $delay
 		kill -9 $!
 		wait $! 2>/dev/null || true
-		until_ok sh -c '! pgrep -x microvm-vmm'
+		until_ok no_vmm
 		run microvm ps -a --format json
 		status_is 0
 		[ -z "$out" ] || microvm rm orphan

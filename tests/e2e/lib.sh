@@ -70,6 +70,7 @@ until_ok() {
 
 running() { microvm ps --format json | jq -e --arg n "$1" 'select(.Names == $n)' >/dev/null; }
 inspect() { microvm inspect "$1" | jq -r "if type == \"array\" then .[0] else . end | $2"; }
+no_vmm() { ! pgrep -x microvm-vmm; }
 vmm_pid() { pgrep -x microvm-vmm | head -n 1; }
 
 # A detached container that sleeps: `sleeper NAME [OPTION…]`
