@@ -68,10 +68,10 @@ until_ok() {
 	die "never came true: $*"
 }
 
-running() { microvm ps --format json | jq -e --arg n "$1" 'select(.Names == $n)' >/dev/null; }
+running() { microvm ps --format json | jq -e --arg n "$1" 'select(.Names == $n and (.State | ascii_downcase) == "running")' >/dev/null; }
 inspect() { microvm inspect "$1" | jq -r "if type == \"array\" then .[0] else . end | $2"; }
 no_vmm() { ! pgrep -x microvm-vmm; }
-vmm_pid() { pgrep -x microvm-vmm | head -n 1; }
+vmm_pid() { pgrep -x microvm-vmm | head -n 1 || true; }
 
 # A detached container that sleeps: `sleeper NAME [OPTION…]`
 sleeper() {
