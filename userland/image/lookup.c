@@ -16,6 +16,14 @@ static bool tag_matches(const char *have, const char *want)
 	return have && (str_eq(have, want) || (strncmp(have, want, len) == 0 && str_eq(have + len, ":latest")));
 }
 
+/* "oci:/dir:latest" as `microvm images` shows it, of an image that was named "oci:/dir". */
+static bool shown_as(const struct store_name *name, const char *text)
+{
+	size_t len = strlen(name->name);
+
+	return name->tag && strncmp(text, name->name, len) == 0 && text[len] == ':' && str_eq(text + len + 1, name->tag);
+}
+
 static int several(const char *text, const char *a, const char *b, struct err *e)
 {
 	return err_set(e, EINVAL, "image '%.256s' could be %.256s or %.256s; give its whole name or more of its id",
@@ -29,7 +37,7 @@ static int by_tag(const struct store_name *names, size_t n, const char *text, co
 
 	*found = NULL;
 	for (i = 0; i < n; i++) {
-		if (!tag_matches(names[i].tag, text))
+		if (!tag_matches(names[i].tag, text) && !shown_as(&names[i], text))
 			continue;
 		if (*found && !str_eq((*found)->id, names[i].id))
 			return several(text, (*found)->name, names[i].name, e);
