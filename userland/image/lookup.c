@@ -21,7 +21,8 @@ static bool shown_as(const struct store_name *name, const char *text)
 {
 	size_t len = strlen(name->name);
 
-	return name->tag && strncmp(text, name->name, len) == 0 && text[len] == ':' && str_eq(text + len + 1, name->tag);
+	return name->tag && strncmp(text, name->name, len) == 0 && text[len] == ':' &&
+	       str_eq(text + len + 1, name->tag);
 }
 
 static int several(const char *text, const char *a, const char *b, struct err *e)

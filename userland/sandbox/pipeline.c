@@ -61,13 +61,12 @@ static void undo_all(struct sandbox *s, size_t made)
 /* What the caller exits with. A failed start says so; docker's numbers for a command that can't be run. */
 static int exit_status(const struct sandbox *s, int r)
 {
-	/* Before the container's own: when its time is up, that is a SIGKILL of ours. */
-	if (s->timed_out)
-		return SANDBOX_EXIT_TIMEOUT;
 	if (s->exited)
 		return s->exit_status;
 	if (s->cancelled_by)
 		return 128 + s->cancelled_by;
+	if (s->timed_out)
+		return 128 + SIGKILL;
 	if (s->exec_failed)
 		return sandbox_exec_status(r);
 	return r ? SANDBOX_EXIT_ERROR : 0;
