@@ -88,10 +88,9 @@ test_terminal_is_restored() {
 test_terminal_is_restored_after_the_vmm_was_killed() {
 	cat >"$work/inner" <<-END
 		stty -g >$work/before
-		microvm run --rm -it --name doomed $bb sleep 1000 </dev/tty &
+		microvm run --rm -it --name doomed $bb sh -c 'echo rea""dy; sleep 1000' </dev/tty &
 		pid=\$!
-		for i in \$(seq 600); do microvm ps --format json 2>/dev/null | grep -q doomed && break; sleep 0.1; done
-		sleep 1
+		for i in \$(seq 600); do grep -q ready $work/tty && break; sleep 0.1; done
 		stty -g </dev/tty >$work/during
 		kill -9 \$(pgrep -x microvm-vmm)
 		wait \$pid

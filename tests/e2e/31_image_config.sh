@@ -9,13 +9,6 @@ made() { # JQ-FILTER of the configuration: an image `made` in $dir
 	edit_config "$dir" busybox "$1"
 }
 
-remove_made() {
-	local id
-	for id in $(microvm images --format json | jq -r 'select(.Repository | startswith("oci:'"$work"'")) | .Repository + ":" + .Tag'); do
-		microvm rmi "$id" >/dev/null
-	done
-}
-
 test_entrypoint_and_cmd() {
 	made '.config.Entrypoint = ["/bin/echo", "entry"] | .config.Cmd = ["cmd"]'
 	run microvm run --rm "oci:$dir:busybox"
@@ -25,7 +18,7 @@ test_entrypoint_and_cmd() {
 	run microvm run --rm --entrypoint /bin/cat "oci:$dir:busybox" /etc/hostname
 	status_is 0
 	[[ $out != *entry* ]] || die "the image's entrypoint was used: $out"
-	remove_made
+	remove_own
 }
 
 test_environment_user_and_directory() {
@@ -34,7 +27,7 @@ test_environment_user_and_directory() {
 	out_is '1 option app /home/app /home/app'
 	run microvm run --rm -u root -w / "oci:$dir:busybox" sh -c 'echo $(id -un) $(pwd)'
 	out_is 'root /'
-	remove_made
+	remove_own
 }
 
 test_stop_signal() {
@@ -50,7 +43,7 @@ test_stop_signal() {
 	run microvm logs stopper
 	out_has usr1
 	microvm rm stopper
-	remove_made
+	remove_own
 }
 
 test_layers_are_applied_in_order() {
@@ -68,7 +61,7 @@ test_layers_are_applied_in_order() {
 	add_layer "$dir" busybox "$work/c.tzst" application/vnd.oci.image.layer.v1.tar+zstd
 	run microvm run --rm "oci:$dir:busybox" sh -c 'cat /etc/layered; ls /etc/removed 2>/dev/null; ls -A /d; ls /etc/passwd'
 	out_is $'two\nnew\n/etc/passwd'
-	remove_made
+	remove_own
 }
 
 test_files_keep_what_they_are() {
@@ -84,7 +77,7 @@ test_files_keep_what_they_are() {
 	add_layer "$dir" busybox "$work/l.tar"
 	run microvm run --rm "oci:$dir:busybox" sh -c 'stat -c "%a %u %g %h" /file /hard; cat /hard; readlink /sub/link; stat -c %F /node /fifo; stat -c %Y /sub/old'
 	out_is $'4751 1000 100 2\n4751 1000 100 2\ndata\n../sub\ncharacter special file\nfifo\n1234567890'
-	remove_made
+	remove_own
 }
 
 test_archives() {
@@ -94,10 +87,7 @@ test_archives() {
 	skopeo copy -q "$bb" "docker-archive:$work/docker.tar:some/name:tag"
 	run microvm run --rm "docker-archive:$work/docker.tar" echo from docker-archive
 	out_is 'from docker-archive'
-	local name
-	for name in $(microvm images --format json | jq -r 'select((.Repository + ":" + .Tag) | contains("'"$work"'") or contains("some/name")) | .Repository + ":" + .Tag'); do
-		microvm rmi "$name"
-	done
+	remove_own
 }
 
 test_stored_image_outlives_its_source() {
@@ -109,7 +99,7 @@ test_stored_image_outlives_its_source() {
 	run microvm run --rm "oci:$dir:busybox" echo still
 	# The source is gone: either it runs from the store, or it says what is missing.
 	if [ "$status" = 0 ]; then out_is still; else refused 125 "$dir"; fi
-	remove_made
+	remove_own
 }
 
 test_images_and_rmi() {

@@ -145,6 +145,15 @@ prepare() {
 	microvm run --rm "$bb" true >"$log" 2>&1 || { tail -n 20 "$log"; echo "the first run failed"; }
 }
 
+# Takes away the names that a test's own layouts and archives have in the store, and what only they name.
+remove_own() {
+	local name
+	while read -r name; do
+		microvm rmi "$name" >/dev/null
+	done < <(microvm images --format json | jq -r --arg w "$work" 'select(.Repository | contains($w)) |
+		.Repository + (if .Tag == "<none>" then "" else ":" + .Tag end)')
+}
+
 # ---- images made by tests ---------------------------------------------------------------------------------------
 
 # A layout of its own with the busybox image alone, which a test may spoil; prints its path.
