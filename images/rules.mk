@@ -15,6 +15,12 @@ $(GUEST)/initramfs.cpio: $(GUEST)/microvm-agent images/initramfs.sh
 	$(call say,CPIO,$@)
 	$(Q)images/initramfs.sh $< $@
 
+# images/cmdline as a string for the sandbox library.
+$(O)/gen/images/cmdline.h: images/cmdline
+	@mkdir -p $(@D)
+	$(call say,GEN,$@)
+	$(Q)printf '#define GUEST_KERNEL_CMDLINE "%s"\n' "$$(sed 's/#.*//' $< | xargs)" >$@
+
 guest: $(GUEST)/vmlinux $(GUEST)/initramfs.cpio ## kernel and initramfs
 
 images: $(IMAGES)/index.json ## the images of tests and demo: build/images, tags busybox and debian

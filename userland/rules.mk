@@ -21,6 +21,9 @@ $(call archive,cli,userland/cli)
 # Sources that include the generated contract wait for it.
 $(call objs,$(wildcard userland/agent/*.c userland/oci/*.c userland/sandbox/*.c userland/cli/*.c)): | $(O)/gen/guest-agent/agent.pb-c.c
 
+# ... and the one that writes the guest's command line for its words.
+$(call objs,userland/sandbox/vmspec_build.c): $(O)/gen/images/cmdline.h
+
 # Names of system calls, for the report of one that was denied.
 $(O)/gen/vmm/syscall_names.h:
 	@mkdir -p $(@D)

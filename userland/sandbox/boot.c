@@ -19,7 +19,6 @@
 #include "sandbox/vmspec_build.h"
 
 #define ENTROPY_LEN 64u
-#define CMDLINE_FILE_MAX 1024u
 
 /* ---- vmspec ------------------------------------------------------------------------------------------------------- */
 
@@ -75,23 +74,9 @@ static int open_channels(struct sandbox *s, struct err *e)
 	return s->self_fd < 0 ? err_errno(e, errno, "pidfd_open") : 0;
 }
 
-/* Words for the kernel that belong to it are installed beside it; a kernel of the caller's gets the same. */
-static char *read_cmdline(void)
-{
-	struct err none = ERR_INIT;
-	_cleanup_free_ char *path = paths_guest("cmdline", &none);
-	char *text = NULL;
-
-	if (!path || read_file(AT_FDCWD, path, CMDLINE_FILE_MAX, &text, NULL))
-		return NULL;
-	text[strcspn(text, "\n")] = '\0';
-	return text;
-}
-
 int stage_vmspec(struct sandbox *s, struct err *e)
 {
 	const struct run_options *o = s->options;
-	_cleanup_free_ char *cmdline = NULL;
 	struct vm_facts f;
 	int r;
 
@@ -104,7 +89,6 @@ int stage_vmspec(struct sandbox *s, struct err *e)
 		r = open_channels(s, e);
 	if (r)
 		return r;
-	cmdline = read_cmdline();
 	f = (struct vm_facts){
 		.kvm_fd = s->kvm_fd,
 		.kernel_fd = s->kernel_fd,
@@ -117,7 +101,6 @@ int stage_vmspec(struct sandbox *s, struct err *e)
 		.control_fd = s->control_guest_fd,
 		.uid = s->home.uid,
 		.host_mem_bytes = s->host_mem_bytes,
-		.cmdline = cmdline,
 	};
 	s->vmspec = xcalloc(1, sizeof(*s->vmspec));
 	r = vmspec_build(o, &f, s->vmspec, e);

@@ -24,6 +24,9 @@ static int check_running(const struct state_ref *ref, struct err *e)
 {
 	if (!ref->alive || ref->record.status == SANDBOX_EXITED)
 		return err_set(e, ESRCH, "%s does not run", ref->record.name);
+	if (ref->record.status == SANDBOX_CREATED)
+		return err_set(e, ESRCH, "%s does not run yet; 'microvm rm -f %s' takes its start back", ref->record.name,
+			       ref->record.name);
 	return 0;
 }
 
@@ -131,6 +134,8 @@ int sandbox_stop(struct state_ref *ref, uint64_t timeout_ns, struct err *e)
 
 	if (!ref->alive || ref->record.status == SANDBOX_EXITED)
 		return 0;
+	if (ref->record.status == SANDBOX_CREATED)
+		return sandbox_kill_vm(ref, e);
 	if (timeout_ns == UINT64_MAX)
 		timeout_ns = ref->record.stop_timeout_ns;
 	if (ref->record.stop_signal && oci_signal_parse(ref->record.stop_signal, &number, e))

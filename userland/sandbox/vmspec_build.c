@@ -6,6 +6,7 @@
 
 #include "base/guest.h"
 #include "base/util.h"
+#include "images/cmdline.h"
 
 #define MEM_ALIGN (2ull << 20)
 #define GUEST_CID 3u /* each sandbox has a vsock of its own, so all guests have the first free number */
@@ -41,11 +42,10 @@ static int check_cpus(uint64_t nano_cpus, struct err *e)
 	return 0;
 }
 
-static int build_cmdline(const struct run_options *o, const struct vm_facts *f, struct vmspec *spec, struct err *e)
+static int build_cmdline(const struct run_options *o, struct vmspec *spec, struct err *e)
 {
-	const char *own = f->cmdline ? f->cmdline : VMSPEC_BUILD_CMDLINE;
 	/* The last word on a thing counts, so the caller's are behind ours. */
-	int n = snprintf(spec->cmdline, sizeof(spec->cmdline), "%s%s%s%s", own,
+	int n = snprintf(spec->cmdline, sizeof(spec->cmdline), GUEST_KERNEL_CMDLINE "%s%s%s",
 			 o->debug_console ? " ignore_loglevel" : "", o->kernel_args ? " " : "",
 			 o->kernel_args ? o->kernel_args : "");
 
@@ -85,7 +85,7 @@ int vmspec_build(const struct run_options *o, const struct vm_facts *f, struct v
 	if (!r)
 		r = check_cpus(o->nano_cpus, e);
 	if (!r)
-		r = build_cmdline(o, f, spec, e);
+		r = build_cmdline(o, spec, e);
 	if (r)
 		return r;
 	spec->mem_bytes = ALIGN_UP(o->mem_bytes, MEM_ALIGN);

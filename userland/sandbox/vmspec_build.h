@@ -17,14 +17,7 @@ struct vm_facts {
 	int control_fd; /* our end's peer: what the agent connects to */
 	uint32_t uid;
 	uint64_t host_mem_bytes;
-	const char *cmdline; /* of the guest kernel; NULL: VMSPEC_BUILD_CMDLINE */
 };
-
-/*
- * What the guest's kernel is told when nothing else is installed beside it: errors and a panic go to the VMM's serial
- * port, which costs nothing as long as there are none.
- */
-#define VMSPEC_BUILD_CMDLINE "quiet panic=-1 earlyprintk=serial,ttyS0,115200,keep"
 
 /* The CPUs that a guest gets for so many billionths: rounded up, at least one. */
 uint32_t vmspec_build_vcpus(uint64_t nano_cpus);
