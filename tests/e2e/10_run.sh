@@ -124,5 +124,5 @@ test_check_finds_this_host_fit() {
 	status_is 0
 	run microvm check --format json
 	status_is 0
-	jq -e . "$work/out" >/dev/null || die "not JSON: $out"
+	jq -es 'length > 0' "$work/out" >/dev/null || die "not JSON: $out"
 }

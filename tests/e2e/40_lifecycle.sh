@@ -15,7 +15,7 @@ test_detached_and_listed() {
 	out_has worker
 	out_has "${id:0:12}"
 	run microvm ps --format json
-	jq -e --arg id "${id:0:12}" '.Names == "worker" and (.ID | startswith($id)) and .State == "running" and (.Image | contains("busybox"))' \
+	jq -es --arg id "${id:0:12}" 'length == 1 and (.[0] | .Names == "worker" and (.ID | startswith($id)) and .State == "running" and (.Image | contains("busybox")))' \
 		"$work/out" >/dev/null || die "unexpected: $out"
 	run microvm ps -q
 	out_is "${id:0:12}"
@@ -33,7 +33,7 @@ test_ended_container_stays_until_rm() {
 	run microvm ps --format json
 	out_is ''
 	run microvm ps -a --format json
-	jq -e '.Names == "ended" and .State == "exited" and (.Status | contains("(3)"))' "$work/out" >/dev/null || die "unexpected: $out"
+	jq -es 'length == 1 and (.[0] | .Names == "ended" and .State == "exited" and (.Status | contains("(3)")))' "$work/out" >/dev/null || die "unexpected: $out"
 	run microvm rm ended
 	status_is 0
 	run microvm rm ended

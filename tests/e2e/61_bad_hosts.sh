@@ -20,7 +20,7 @@ test_check_names_what_is_missing() {
 	[[ $out$err == */dev/kvm* ]] || die "it does not name /dev/kvm: $out$err"
 	run unshare -m sh -c "mount --bind /dev/null /dev/kvm && microvm check --format json"
 	[ "$status" != 0 ] || die "check finds nothing"
-	jq -e . "$work/out" >/dev/null || die "not JSON: $out"
+	jq -es 'length > 0' "$work/out" >/dev/null || die "not JSON: $out"
 }
 
 test_without_rights() {

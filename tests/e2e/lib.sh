@@ -68,7 +68,8 @@ until_ok() {
 	die "never came true: $*"
 }
 
-running() { microvm ps --format json | jq -e --arg n "$1" 'select(.Names == $n and (.State | ascii_downcase) == "running")' >/dev/null; }
+# Slurped, as jq finds no fault with an empty input.
+running() { microvm ps --format json | jq -es --arg n "$1" 'any(.Names == $n and .State == "running")' >/dev/null; }
 inspect() { microvm inspect "$1" | jq -r "if type == \"array\" then .[0] else . end | $2"; }
 no_vmm() { ! pgrep -x microvm-vmm; }
 vmm_pid() { pgrep -x microvm-vmm | head -n 1 || true; }
