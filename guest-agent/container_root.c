@@ -88,7 +88,7 @@ static int leave_old_root(const Microvm__Spec *spec, int root, struct err *e)
 
 		if (!kind)
 			return err_set(e, EINVAL, "linux.rootfsPropagation: there is no \"%s\"", propagation);
-		r = mount_attr(root, true, 0, 0, kind);
+		r = mount_attr(root, all, 0, 0, kind);
 	}
 	return r ? err_errno(e, -r, "the root's mount options") : 0;
 }

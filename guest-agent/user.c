@@ -260,12 +260,14 @@ static int read_text(int root, const char *path, char **text, struct err *e)
 
 int user_lookup(int root, const Microvm__User *m, struct user *u, struct err *e)
 {
+	/* Numbers stand for themselves: then only the home is looked up, and files that can't be read matter to nobody. */
+	bool names = m && (m->name[0] || m->n_additional_groups);
 	_cleanup_free_ char *passwd = NULL, *group = NULL;
-	int r = read_text(root, "/etc/passwd", &passwd, e);
+	int r = read_text(root, "/etc/passwd", &passwd, names ? e : NULL);
 
-	if (!r)
+	if (!r && names)
 		r = read_text(root, "/etc/group", &group, e);
-	return r || !passwd || !group ? r : user_resolve(m, passwd, group, u, e);
+	return r && names ? r : user_resolve(m, passwd ? passwd : "", group ? group : "", u, e);
 }
 
 void user_free(struct user *u)
