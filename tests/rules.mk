@@ -87,7 +87,7 @@ boot: ## payload guests on this machine's /dev/kvm, or in the lab where there is
 
 e2e: ## whole commands, in the lab; E2E='20 run_exit' runs the files or tests with these words in their names
 	@$(MAKE) --no-print-directory $(parallel) e2e-needs
-	@MICROVM_BUILD=$(abspath $(O)) MICROVM_E2E='$(E2E)' tests/run e2e
+	@MICROVM_BUILD=$(abspath $(O)) MICROVM_E2E='$(or $(E2E),$(MICROVM_E2E))' tests/run e2e
 E2E ?=
 .PHONY: e2e-needs
 e2e-needs: all guest images kmod $(BOOT_PROGRAMS) $(TESTBIN)/seccomp-count

@@ -42,7 +42,7 @@ test_namespaces_are_its_own() {
 	for ns in mnt pid net ipc uts; do
 		[ "$(readlink "/proc/$vmm/ns/$ns")" != "$(readlink /proc/self/ns/$ns)" ] || die "it shares the host's $ns namespace"
 	done
-	is "$(grep -vc '^ *lo:' <(tail -n +3 "/proc/$vmm/net/dev"))" 0 "network devices besides lo"
+	is "$(awk -F: 'NR > 2 && $1 !~ /^ *lo$/' "/proc/$vmm/net/dev")" '' "network devices besides lo"
 	microvm rm -f jailed
 }
 
@@ -138,7 +138,7 @@ test_supervisor_holds_nothing_of_the_guest_open() {
 
 test_state_is_roots_alone() {
 	jailed
-	is "$(find "$state" -perm /077 ! -type l ! -type s | grep -c .)" 0 "files of the state that others may touch"
-	is "$(find "$store" -maxdepth 1 -perm /077 | grep -c .)" 0 "folders of the store that others may look into"
+	is "$(find "$state" -perm /077 ! -type l ! -type s)" '' "what of the state others may touch"
+	is "$(find "$store" -maxdepth 1 -perm /077)" '' "what of the store others may look into"
 	microvm rm -f jailed
 }

@@ -25,8 +25,8 @@ run() {
 	"$@" >"$work/out" 2>"$work/err" || status=$?
 	out=$(tr -d '\0' <"$work/out") err=$(tr -d '\0' <"$work/err")
 	echo "+ $(printf '%q ' "$@" | cut -c1-300)-> $status"
-	if [ -s "$work/out" ]; then sed 's/^/  out: /' "$work/out" | head -c 2000; echo; fi
-	if [ -s "$work/err" ]; then sed 's/^/  err: /' "$work/err" | head -c 2000; echo; fi
+	if [ -s "$work/out" ]; then head -c 2000 "$work/out" | sed 's/^/  out: /'; echo; fi
+	if [ -s "$work/err" ]; then head -c 2000 "$work/err" | sed 's/^/  err: /'; echo; fi
 }
 
 # Runs a command in a new container of the busybox image, which must succeed: `in_bb [OPTION…] -- COMMAND…`
@@ -141,7 +141,7 @@ prepare() {
 		mkdir -p "$MICROVM_BUILD"
 		mount --bind /run/lab/build "$MICROVM_BUILD"
 	fi
-	mkdir -p "$work" "$state" "$store"
+	mkdir -p "$work" "$store"
 	if [ -d "$MICROVM_BUILD/e2e/store" ]; then cp -a "$MICROVM_BUILD/e2e/store/." "$store/"; fi
 	microvm run --rm "$bb" true >"$log" 2>&1 || { tail -n 20 "$log"; echo "the first run failed"; }
 }
