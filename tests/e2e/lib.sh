@@ -141,7 +141,8 @@ prepare() {
 		mkdir -p "$MICROVM_BUILD"
 		mount --bind /run/lab/build "$MICROVM_BUILD"
 	fi
-	mkdir -p "$work" "$store"
+	mkdir -p "$work"
+	mkdir -p -m 700 "$store"
 	if [ -d "$MICROVM_BUILD/e2e/store" ]; then cp -a "$MICROVM_BUILD/e2e/store/." "$store/"; fi
 	microvm run --rm "$bb" true >"$log" 2>&1 || { tail -n 20 "$log"; echo "the first run failed"; }
 }

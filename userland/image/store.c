@@ -21,7 +21,7 @@ static int make_folders(struct image_store *s, struct err *e)
 	size_t i;
 	int r;
 
-	r = mkdir_p(AT_FDCWD, s->root, 0711);
+	r = mkdir_p(AT_FDCWD, s->root, 0700);
 	if (r)
 		return err_errno(e, r, "image store %s: making it", s->root);
 	s->fd = open(s->root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
