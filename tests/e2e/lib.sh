@@ -132,17 +132,22 @@ clean_up() {
 # Once a lab: the store filled with both images, so that what the tests leave can be told from what a first run makes. The
 # machine has imported them already (tests/e2e/run); only a copy is left to make.
 prepare() {
-	# The machine's own /tmp shines through into the lab, and changes; the build folder may be in it.
+	# The machine's own /tmp shines through into the lab, and changes; the checkout and the build folder may be in it.
 	if [ -d /run/lab ]; then
-		mkdir -p /run/lab/build
+		local top
+		top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+		mkdir -p /run/lab/top /run/lab/build
+		mount --bind "$top" /run/lab/top
 		mount --bind "$MICROVM_BUILD" /run/lab/build
 		mount -t tmpfs -o mode=1777 tmpfs /tmp
 		mount -t tmpfs -o mode=1777 tmpfs /var/tmp
+		mkdir -p "$top"
+		mount --bind /run/lab/top "$top"
 		mkdir -p "$MICROVM_BUILD"
 		mount --bind /run/lab/build "$MICROVM_BUILD"
 	fi
 	mkdir -p "$work"
-	mkdir -p -m 700 "$store"
+	mkdir -p "$store"
 	if [ -d "$MICROVM_BUILD/e2e/store" ]; then cp -a "$MICROVM_BUILD/e2e/store/." "$store/"; fi
 	microvm run --rm "$bb" true >"$log" 2>&1 || { tail -n 20 "$log"; echo "the first run failed"; }
 }

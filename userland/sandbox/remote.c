@@ -25,8 +25,8 @@ static int check_running(const struct state_ref *ref, struct err *e)
 	if (!ref->alive || ref->record.status == SANDBOX_EXITED)
 		return err_set(e, ESRCH, "%s does not run", ref->record.name);
 	if (ref->record.status == SANDBOX_CREATED)
-		return err_set(e, ESRCH, "%s does not run yet; 'microvm rm -f %s' takes its start back", ref->record.name,
-			       ref->record.name);
+		return err_set(e, ESRCH, "%s does not run yet; 'microvm rm -f %s' takes its start back",
+			       ref->record.name, ref->record.name);
 	return 0;
 }
 
