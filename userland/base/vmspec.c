@@ -42,6 +42,7 @@ struct vmspec_device *vmspec_add(struct vmspec *spec, enum vmspec_device_type ty
 	case VMSPEC_VSOCK: dev->vsock.listen_fd = -1; break;
 	case VMSPEC_CONSOLE: dev->console.out_fd = dev->console.in_fd = -1; break;
 	case VMSPEC_RNG: dev->rng.fd = -1; break;
+	case VMSPEC_PMEM: dev->pmem.fd = -1; break;
 	default: break;
 	}
 	return dev;
@@ -60,6 +61,7 @@ size_t vmspec_fds(struct vmspec *spec, int32_t *fds[VMSPEC_FDS_MAX])
 		struct vmspec_device *dev = &spec->devices[i];
 		int32_t *const first = dev->type == VMSPEC_BLK	     ? &dev->blk.fd
 				       : dev->type == VMSPEC_RNG     ? &dev->rng.fd
+				       : dev->type == VMSPEC_PMEM    ? &dev->pmem.fd
 				       : dev->type == VMSPEC_VSOCK   ? &dev->vsock.listen_fd
 				       : dev->type == VMSPEC_CONSOLE ? &dev->console.out_fd
 								     : NULL;
@@ -114,6 +116,11 @@ static int check_device(const struct vmspec *spec, const struct vmspec_device *d
 	case VMSPEC_RNG:
 		if (dev->rng.fd < 0)
 			return err_set(e, EBADF, "rng: no file");
+		break;
+	case VMSPEC_PMEM:
+		known = VMSPEC_PMEM_READONLY;
+		if (dev->pmem.fd < 0)
+			return err_set(e, EBADF, "pmem: no file");
 		break;
 	default: break;
 	}

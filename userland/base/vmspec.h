@@ -40,6 +40,10 @@ enum vmspec_blk_flags {
 	VMSPEC_BLK_DIRECT = 1 << 1, /* the fd was opened with O_DIRECT */
 };
 
+enum vmspec_pmem_flags {
+	VMSPEC_PMEM_READONLY = 1 << 0,
+};
+
 /* A guest's connect to host port `port` gets this connected stream socket; once, then the port refuses. */
 struct vmspec_port {
 	uint32_t port;
@@ -68,6 +72,9 @@ struct vmspec_device {
 		struct {
 			int32_t fd; /* /dev/urandom */
 		} rng;
+		struct {
+			int32_t fd; /* a regular file, which the guest has as memory; writable: a multiple of 2 MiB */
+		} pmem;
 		uint8_t reserved[120];
 	};
 };

@@ -525,11 +525,11 @@ int virtio_mmio_new(struct virtio_mmio **out, struct virtio_device *dev, uint64_
 		virtio_mmio_free(m);
 		return err_set(e, ENOMEM, "%s: no memory", ops->name);
 	}
-	fill_page(m);
 	r = connect_signals(m, base, gsi, irq, e);
 	if (!r && ops->attach)
 		r = ops->attach(dev, e);
 	if (!r) {
+		fill_page(m);
 		r = bus_add(bus, &range);
 		if (r < 0)
 			r = err_errno(e, r, "%s: no place on the bus", ops->name);

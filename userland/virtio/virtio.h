@@ -60,6 +60,13 @@ struct virtio_device {
 	uint16_t queue_size[VIRTIO_QUEUES_MAX];
 	uint64_t features; /* offered, device bits only; the transport adds its own */
 	uint32_t config_len_bytes;
+	/* Memory that the device brings along (pmem). create() says what is where, then the machine where the guest has it. */
+	struct {
+		void *hva;	    /* NULL: none; it outlives the VM */
+		uint64_t len_bytes; /* a multiple of 2 MiB */
+		bool read_only;	    /* the guest's writes are dropped */
+		uint64_t gpa;
+	} window;
 	/* filled by the transport */
 	uint64_t driver_features;	     /* negotiated */
 	struct virtq *vq[VIRTIO_QUEUES_MAX]; /* one each for queues_n; stopped unless the driver made it ready */

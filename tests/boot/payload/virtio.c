@@ -412,6 +412,55 @@ static void kick_storm(void)
 	pass();
 }
 
+/*
+ * Long mode's page tables, from which 32-bit code reaches beyond 4 GiB: addresses are as they were, but [0x80000000,
+ * +4 MiB) is memory from gpa on.
+ */
+static void page_in(uint64_t gpa)
+{
+	static uint64_t top[512] __attribute__((aligned(4096)));
+	static uint64_t table[512] __attribute__((aligned(4096)));
+	static uint64_t dirs[4 * 512] __attribute__((aligned(4096)));
+	uint32_t i, v;
+
+	for (i = 0; i < 4 * 512; i++)
+		dirs[i] = (uint64_t)i << 21 | 0x83; /* present, writable, 2 MiB */
+	for (i = 0; i < 2; i++)
+		dirs[1024 + i] = (gpa + ((uint64_t)i << 21)) | 0x83;
+	for (i = 0; i < 4; i++)
+		table[i] = ptr(&dirs[i * 512]) | 3;
+	top[0] = ptr(table) | 3;
+	__asm__ volatile("mov %%cr4, %0; or $0x20, %0; mov %0, %%cr4" : "=r"(v) : : "memory");
+	__asm__ volatile("mov %0, %%cr3" : : "r"(top) : "memory");
+	__asm__ volatile("wrmsr" : : "c"(0xc0000080), "a"(0x100), "d"(0) : "memory"); /* EFER.LME */
+	__asm__ volatile("mov %%cr0, %0; or $0x80000000, %0; mov %0, %%cr0" : "=r"(v) : : "memory");
+}
+
+/* The harness gives a read-only file of 2 MiB and 100 bytes: 'p', 'm', 'e', 'm', and 'z' at 2 MiB. */
+static void virtio_pmem(void)
+{
+	const uint32_t at = 0x80000000u;
+	static uint32_t request, answer;
+
+	start_device(0);
+	check(read32(DEV + REG_CONFIG + 8) == 4u << 20 && read32(DEV + REG_CONFIG + 12) == 0);
+	page_in(read32(DEV + REG_CONFIG) | (uint64_t)read32(DEV + REG_CONFIG + 4) << 32);
+	check(read32(at) == 0x6d656d70);
+	check(read8(at + (2u << 20)) == 'z');
+	check(read32(at + (2u << 20) + 100) == 0);  /* behind the end, in the file's last page */
+	check(read32(at + (2u << 20) + 8192) == 0); /* … and past it */
+	check(read32(at + (4u << 20) - 4) == 0);
+	write32(at, 0x12345678); /* goes nowhere */
+	write32(at + (2u << 20) + 8192, 0x12345678);
+	check(read32(at) == 0x6d656d70 && read32(at + (2u << 20) + 8192) == 0);
+	answer = 0xffffffff;
+	vq.desc[0] = (struct desc){ ptr(&request), 4, DESC_NEXT, 1 };
+	vq.desc[1] = (struct desc){ ptr(&answer), 4, DESC_WRITE, 0 };
+	offer(0);
+	check(wait_used(1) && *(volatile uint32_t *)&answer == 0);
+	pass();
+}
+
 /* Writes text to the console's transmit queue, then panics as a kernel does. */
 static void console_panic(void)
 {
@@ -448,5 +497,6 @@ const struct payload virtio_payloads[] = {
 	{ "register-storm", register_storm },
 	{ "kick-storm", kick_storm },
 	{ "console-panic", console_panic },
+	{ "virtio-pmem", virtio_pmem },
 };
 const size_t virtio_payloads_n = sizeof(virtio_payloads) / sizeof(virtio_payloads[0]);
