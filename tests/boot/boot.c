@@ -384,6 +384,8 @@ static const struct test tests[] = {
 	{ "console-panic", .end = VM_END_PANIC, .status = 5, .words = "Kernel panic - not syncing: on the console",
 	  .console = true },
 	{ "virtio-pmem", OK, .pmem = true },
+	{ "virtio-fs", .run = test_fs },
+	{ "virtio-fs-killed", .run = test_fs_killed },
 };
 
 static bool picked(const char *name, char **words)
@@ -428,7 +430,9 @@ int main(int argc, char **argv)
 			t->run(&run);
 		else
 			run_row(&run, t);
-		if (run.why[0])
+		if (run.skip)
+			printf("skip %s: %s\n", t->name, run.skip);
+		else if (run.why[0])
 			printf("not ok %s: %s\n", t->name, run.why);
 		else
 			printf("ok %s\n", t->name);

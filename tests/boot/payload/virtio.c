@@ -461,6 +461,72 @@ static void virtio_pmem(void)
 	pass();
 }
 
+/* A file server behind vhost-user answers FUSE's first request (linux/fuse.h: struct fuse_in_header and fuse_init_in). */
+static void fuse_init(void)
+{
+	static struct {
+		uint32_t len, opcode;
+		uint64_t unique, nodeid;
+		uint32_t uid, gid, pid, padding;
+		uint32_t major, minor, max_readahead, flags, flags2, unused[11];
+	} request;
+	static struct {
+		uint32_t len;
+		int32_t error;
+		uint64_t unique;
+		uint32_t major, minor, rest[14];
+	} answer;
+	uint16_t next;
+
+	negotiate(0);
+	write32(DEV + REG_QUEUE_SEL, 1);
+	write32(DEV + REG_QUEUE_NUM, SIZE);
+	write32(DEV + REG_DESC, ptr(vq.desc));
+	write32(DEV + REG_AVAIL, ptr(&vq.avail));
+	write32(DEV + REG_USED, ptr(&vq.used));
+	write32(DEV + REG_QUEUE_READY, 1);
+	write32(DEV + REG_STATUS, ACKNOWLEDGE | DRIVER | FEATURES_OK | DRIVER_OK);
+	check(!(read32(DEV + REG_STATUS) & NEEDS_RESET));
+	clear(&answer, sizeof(answer));
+	request.len = sizeof(request);
+	request.opcode = 26; /* FUSE_INIT */
+	request.unique = 4711;
+	request.major = 7;
+	request.minor = 38;
+	request.max_readahead = 131072;
+	vq.desc[0] = (struct desc){ ptr(&request), sizeof(request), DESC_NEXT, 1 };
+	vq.desc[1] = (struct desc){ ptr(&answer), sizeof(answer), DESC_WRITE, 0 };
+	next = (uint16_t)(*used_idx + 1);
+	vq.avail.ring[vq.avail.idx % SIZE] = 0;
+	__asm__ volatile("" : : : "memory");
+	vq.avail.idx++;
+	notify(1);
+	check(wait_used(next));
+	check(answer.len >= 24 && answer.error == 0 && answer.unique == 4711 && answer.major == 7);
+}
+
+static void virtio_fs(void)
+{
+	check(read32(DEV + REG_CONFIG) == 0x72616873 && read32(DEV + REG_CONFIG + 36) == 1); /* "shar", queues */
+	fuse_init();
+	fuse_init(); /* after a reset it has its queues again */
+	pass();
+}
+
+/* It says when its file server has been killed, which the harness does. */
+static void virtio_fs_killed(void)
+{
+	uint32_t i;
+
+	fuse_init();
+	print("ready\n");
+	for (i = 0; i < PATIENCE && !(read32(DEV + REG_STATUS) & NEEDS_RESET); i++)
+		pause();
+	check(read32(DEV + REG_STATUS) & NEEDS_RESET);
+	reset_device();
+	pass();
+}
+
 /* Writes text to the console's transmit queue, then panics as a kernel does. */
 static void console_panic(void)
 {
@@ -498,5 +564,7 @@ const struct payload virtio_payloads[] = {
 	{ "kick-storm", kick_storm },
 	{ "console-panic", console_panic },
 	{ "virtio-pmem", virtio_pmem },
+	{ "virtio-fs", virtio_fs },
+	{ "virtio-fs-killed", virtio_fs_killed },
 };
 const size_t virtio_payloads_n = sizeof(virtio_payloads) / sizeof(virtio_payloads[0]);
