@@ -38,7 +38,7 @@ static int spec_from_options(struct sandbox *s, struct err *e)
 {
 	const struct run_options *o = s->options;
 	const struct image_config *c = &s->image->config;
-	struct strv env = { 0 };
+	struct strv env = { 0 }, tmpfs = { 0 };
 	struct oci_options oci = {
 		.image = {
 			.env = c->env, .entrypoint = c->entrypoint, .cmd = c->cmd, .user = c->user, .cwd = c->working_dir,
@@ -46,7 +46,7 @@ static int spec_from_options(struct sandbox *s, struct err *e)
 		},
 		.args = o->command, .entrypoint = o->entrypoint, .cwd = o->process.workdir, .user = o->process.user,
 		.group_add = o->group_add.v, .hostname = s->record.hostname, .domainname = o->domainname,
-		.cap_add = o->cap_add.v, .cap_drop = o->cap_drop.v, .security_opt = o->security_opt.v, .tmpfs = o->tmpfs.v,
+		.cap_add = o->cap_add.v, .cap_drop = o->cap_drop.v, .security_opt = o->security_opt.v, 
 		.sysctl = o->sysctl.v, .ulimit = o->ulimit.v, .terminal = o->process.tty, .privileged = o->process.privileged,
 		.read_only = o->read_only, .pids_limit = o->pids_limit, .shm_bytes = o->shm_bytes,
 		.oom_score_adj = o->oom_score_adj,
@@ -56,11 +56,15 @@ static int spec_from_options(struct sandbox *s, struct err *e)
 	int r = process_env(&o->process, &env, e);
 
 	oci.env = env.v;
+	strv_push_all(&tmpfs, o->tmpfs.v);
+	shares_tmpfs(&s->shares, &tmpfs);
+	oci.tmpfs = tmpfs.v;
 	if (o->process.tty)
 		terminal_size(0, &oci.console_rows, &oci.console_cols);
 	if (!r)
 		r = oci_spec_default(&oci, &s->spec, e);
 	strv_clear(&env);
+	strv_clear(&tmpfs);
 	return r;
 }
 
@@ -98,6 +102,7 @@ int stage_spec(struct sandbox *s, struct err *e)
 		return r;
 	if (!s->spec->process)
 		return err_set(e, EINVAL, "--config %s: process: is missing", s->options->config);
+	storage_fill_spec(s);
 	for (i = 0; i < s->spec->process->n_args; i++)
 		strv_push(&s->record.command, s->spec->process->args[i]);
 	if (s->options->config && s->spec->hostname[0]) {
@@ -240,7 +245,7 @@ static int await(struct sandbox *s, struct answer *a, struct err *e)
 
 static int create(struct sandbox *s, Microvm__RootFile **files, size_t files_n, uint64_t writable, struct err *e)
 {
-	static char *no_options[] = { NULL };
+	char *dax[] = { (char *)"dax=always" };
 	Microvm__CreateContainerRequest req;
 	Microvm__Rootfs rootfs;
 	Microvm__Stdio stdio;
@@ -248,9 +253,16 @@ static int create(struct sandbox *s, Microvm__RootFile **files, size_t files_n, 
 	int r;
 
 	microvm__rootfs__init(&rootfs);
-	rootfs.source = (char *)"/dev/vda";
 	rootfs.fstype = (char *)"erofs";
-	rootfs.options = no_options;
+	if (str_eq(s->options->rootfs_device, "pmem")) {
+		/* Plain files are used where they lie; what EROFS packs beside inodes is read as ever. */
+		rootfs.source = (char *)"/dev/pmem0";
+		rootfs.options = dax;
+		rootfs.n_options = ARRAY_SIZE(dax);
+	} else {
+		rootfs.source = (char *)"/dev/vda";
+		rootfs.options = dax;
+	}
 	rootfs.overlay = true;
 	rootfs.writable_bytes = writable;
 	rootfs.files = files;
