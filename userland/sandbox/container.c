@@ -38,7 +38,7 @@ static int spec_from_options(struct sandbox *s, struct err *e)
 {
 	const struct run_options *o = s->options;
 	const struct image_config *c = &s->image->config;
-	struct strv env = { 0 }, tmpfs = { 0 };
+	struct strv env = { 0 };
 	struct oci_options oci = {
 		.image = {
 			.env = c->env, .entrypoint = c->entrypoint, .cmd = c->cmd, .user = c->user, .cwd = c->working_dir,
@@ -46,7 +46,7 @@ static int spec_from_options(struct sandbox *s, struct err *e)
 		},
 		.args = o->command, .entrypoint = o->entrypoint, .cwd = o->process.workdir, .user = o->process.user,
 		.group_add = o->group_add.v, .hostname = s->record.hostname, .domainname = o->domainname,
-		.cap_add = o->cap_add.v, .cap_drop = o->cap_drop.v, .security_opt = o->security_opt.v, 
+		.cap_add = o->cap_add.v, .cap_drop = o->cap_drop.v, .security_opt = o->security_opt.v, .tmpfs = o->tmpfs.v, 
 		.sysctl = o->sysctl.v, .ulimit = o->ulimit.v, .terminal = o->process.tty, .privileged = o->process.privileged,
 		.read_only = o->read_only, .pids_limit = o->pids_limit, .shm_bytes = o->shm_bytes,
 		.oom_score_adj = o->oom_score_adj,
@@ -56,15 +56,11 @@ static int spec_from_options(struct sandbox *s, struct err *e)
 	int r = process_env(&o->process, &env, e);
 
 	oci.env = env.v;
-	strv_push_all(&tmpfs, o->tmpfs.v);
-	shares_tmpfs(&s->shares, &tmpfs);
-	oci.tmpfs = tmpfs.v;
 	if (o->process.tty)
 		terminal_size(0, &oci.console_rows, &oci.console_cols);
 	if (!r)
 		r = oci_spec_default(&oci, &s->spec, e);
 	strv_clear(&env);
-	strv_clear(&tmpfs);
 	return r;
 }
 

@@ -416,12 +416,3 @@ void shares_free(struct shares *s)
 	free(s->disks);
 	*s = (struct shares){ 0 };
 }
-
-void shares_tmpfs(const struct shares *s, struct strv *list)
-{
-	size_t i;
-
-	for (i = 0; i < s->n; i++)
-		if (s->v[i].kind == SHARE_TMPFS)
-			strv_push_take(list, xasprintf("%s:%s", s->v[i].target, s->v[i].options));
-}

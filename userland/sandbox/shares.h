@@ -9,7 +9,6 @@
 #include "base/err.h"
 #include "base/vmspec.h"
 #include "sandbox/options.h"
-#include "sandbox/strv.h"
 
 #define SHARES_MAX 64u
 #define DISKS_MAX 16u
@@ -50,7 +49,5 @@ void disk_free(struct disk *d);
 /* All of a run; outer targets come before inner ones. -EINVAL: a target is given twice. */
 int shares_parse(const struct run_options *o, struct shares *out, struct err *e);
 void shares_free(struct shares *s);
-/* As --tmpfs would have said it, behind what that said. */
-void shares_tmpfs(const struct shares *s, struct strv *list);
 
 #endif

@@ -127,8 +127,21 @@ void undo_storage(struct sandbox *s)
 static void add_mount(Microvm__Spec *spec, const struct share *share, size_t number)
 {
 	Microvm__Mount *m = pb_new(Microvm__Mount, microvm__mount);
+	_cleanup_free_ char *options = share->options ? xstrdup(share->options) : NULL;
+	char *rest = options, *word;
 
 	m->destination = xstrdup(share->target);
+	if (share->kind == SHARE_TMPFS) {
+		m->type = xstrdup("tmpfs");
+		m->source = xstrdup("tmpfs");
+		pb_append(m->n_options, m->options, xstrdup("noexec"));
+		pb_append(m->n_options, m->options, xstrdup("nosuid"));
+		pb_append(m->n_options, m->options, xstrdup("nodev"));
+		while ((word = strsep(&rest, ",")))
+			pb_append(m->n_options, m->options, xstrdup(word));
+		pb_append(spec->n_mounts, spec->mounts, m);
+		return;
+	}
 	m->type = xstrdup("bind");
 	m->source = xasprintf(GUEST_SHARE_PATH "/%zu", number);
 	pb_append(m->n_options, m->options, xstrdup("rbind"));
@@ -154,8 +167,7 @@ void storage_fill_spec(struct sandbox *s)
 	size_t i;
 
 	for (i = 0; i < s->shares.n; i++)
-		if (s->shares.v[i].kind != SHARE_TMPFS)
-			add_mount(s->spec, &s->shares.v[i], i);
+		add_mount(s->spec, &s->shares.v[i], i);
 	if (s->shares.disks_n && !s->spec->linux)
 		s->spec->linux = pb_new(Microvm__Linux, microvm__linux);
 	for (i = 0; i < s->shares.disks_n; i++)
