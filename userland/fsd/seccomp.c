@@ -20,7 +20,7 @@ static const uint16_t allowed[] = {
 	SYS_rt_sigreturn, SYS_futex, SYS_io_uring_register,
 	/* names and attributes */
 	SYS_openat2, SYS_openat, SYS_statx, SYS_readlinkat, SYS_mkdirat, SYS_mknodat, SYS_symlinkat, SYS_linkat,
-	SYS_unlinkat, SYS_renameat2, SYS_fchmodat, SYS_fchownat, SYS_utimensat, SYS_ftruncate, SYS_fstatfs,
+	SYS_unlinkat, SYS_renameat, SYS_renameat2, SYS_fchmodat, SYS_fchownat, SYS_utimensat, SYS_ftruncate, SYS_fstatfs,
 	SYS_name_to_handle_at, SYS_open_by_handle_at,
 	/* open files */
 	SYS_getdents64, SYS_lseek, SYS_copy_file_range, SYS_syncfs, SYS_fcntl, SYS_flock,
