@@ -330,7 +330,7 @@ static unsigned int depth(const char *path)
 {
 	unsigned int n = 0;
 
-	for (; *path; path++)
+	for (; path && *path; path++)
 		n += *path == '/';
 	return n;
 }
