@@ -140,7 +140,7 @@ test_vmm_or_supervisor_killed() {
 	until_ok no_fsd
 	run microvm rm -f first
 	sleeper second -v "$shared:/data"
-	kill -9 "$(inspect second .State.SupervisorPid 2>/dev/null || pgrep -x microvm)"
+	kill -9 "$(inspect second .Sandbox.SupervisorPid)"
 	until_ok no_fsd
 	until_ok no_vmm
 	run microvm rm -f second

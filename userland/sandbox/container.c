@@ -46,7 +46,7 @@ static int spec_from_options(struct sandbox *s, struct err *e)
 		},
 		.args = o->command, .entrypoint = o->entrypoint, .cwd = o->process.workdir, .user = o->process.user,
 		.group_add = o->group_add.v, .hostname = s->record.hostname, .domainname = o->domainname,
-		.cap_add = o->cap_add.v, .cap_drop = o->cap_drop.v, .security_opt = o->security_opt.v, .tmpfs = o->tmpfs.v, 
+		.cap_add = o->cap_add.v, .cap_drop = o->cap_drop.v, .security_opt = o->security_opt.v, .tmpfs = o->tmpfs.v,
 		.sysctl = o->sysctl.v, .ulimit = o->ulimit.v, .terminal = o->process.tty, .privileged = o->process.privileged,
 		.read_only = o->read_only, .pids_limit = o->pids_limit, .shm_bytes = o->shm_bytes,
 		.oom_score_adj = o->oom_score_adj,
@@ -241,6 +241,7 @@ static int await(struct sandbox *s, struct answer *a, struct err *e)
 
 static int create(struct sandbox *s, Microvm__RootFile **files, size_t files_n, uint64_t writable, struct err *e)
 {
+	const bool pmem = str_eq(s->options->rootfs_device, "pmem");
 	char *dax[] = { (char *)"dax=always" };
 	Microvm__CreateContainerRequest req;
 	Microvm__Rootfs rootfs;
@@ -250,15 +251,10 @@ static int create(struct sandbox *s, Microvm__RootFile **files, size_t files_n, 
 
 	microvm__rootfs__init(&rootfs);
 	rootfs.fstype = (char *)"erofs";
-	if (str_eq(s->options->rootfs_device, "pmem")) {
-		/* Plain files are used where they lie; what EROFS packs beside inodes is read as ever. */
-		rootfs.source = (char *)"/dev/pmem0";
-		rootfs.options = dax;
-		rootfs.n_options = ARRAY_SIZE(dax);
-	} else {
-		rootfs.source = (char *)"/dev/vda";
-		rootfs.options = dax;
-	}
+	/* Plain files are used where they lie; what EROFS packs beside inodes is read as ever. */
+	rootfs.source = (char *)(pmem ? "/dev/pmem0" : "/dev/vda");
+	rootfs.options = dax;
+	rootfs.n_options = pmem ? ARRAY_SIZE(dax) : 0;
 	rootfs.overlay = true;
 	rootfs.writable_bytes = writable;
 	rootfs.files = files;
