@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "guest-agent/container.h"
+#include "guest-agent/devices.h"
 
 #include <errno.h>
 #include <sched.h>
@@ -111,6 +112,9 @@ static int make(struct container *c, const Microvm__CreateContainerRequest *req,
 	if (r)
 		return r;
 	c->namespaces = new_flags | joined;
+	r = devices_resolve(spec->linux, e);
+	if (r)
+		return r;
 	r = cgroup_create(&c->cgroup, c->id, e);
 	if (r)
 		return r;

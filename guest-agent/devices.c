@@ -6,6 +6,7 @@
 #include <linux/magic.h>
 #include <linux/mount.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
@@ -139,6 +140,62 @@ static int make_links(int root, struct err *e)
 			return err_errno(e, errno, "/dev/%s", links[i].path);
 		if (symlinkat(links[i].target, dev, links[i].path) < 0 && errno != EEXIST)
 			return err_errno(e, errno, "/dev/%s", links[i].path);
+	}
+	return 0;
+}
+
+static Microvm__Int64Value *number(int64_t v)
+{
+	Microvm__Int64Value *m = xcalloc(1, sizeof(*m));
+
+	microvm__int64_value__init(m);
+	m->value = v;
+	return m;
+}
+
+static void set_text(char **field, const char *text)
+{
+	if (*field != protobuf_c_empty_string)
+		free(*field);
+	*field = xstrdup(text);
+}
+
+static void allow(Microvm__Linux *l, const Microvm__Device *d)
+{
+	Microvm__DeviceRule *rule = xcalloc(1, sizeof(*rule));
+
+	microvm__device_rule__init(rule);
+	rule->allow = true;
+	rule->type = xstrdup(d->type);
+	rule->major = number(d->major);
+	rule->minor = number(d->minor);
+	rule->access = xstrdup("rwm");
+	l->resources->devices =
+		xreallocarray(l->resources->devices, l->resources->n_devices + 1, sizeof(*l->resources->devices));
+	l->resources->devices[l->resources->n_devices++] = rule;
+}
+
+int devices_resolve(Microvm__Linux *l, struct err *e)
+{
+	struct stat st;
+	size_t i;
+
+	if (l->n_devices > DEVICES_MAX)
+		return err_set(e, E2BIG, "%zu devices, at most %u are taken", l->n_devices, DEVICES_MAX);
+	for (i = 0; i < l->n_devices; i++) {
+		Microvm__Device *d = l->devices[i];
+
+		if (!d->source[0])
+			continue;
+		if (lstat(d->source, &st) < 0)
+			return err_errno(e, errno, "device %s", d->source);
+		if (!S_ISBLK(st.st_mode) && !S_ISCHR(st.st_mode))
+			return err_set(e, EINVAL, "device %s: it is none", d->source);
+		set_text(&d->type, S_ISBLK(st.st_mode) ? "b" : "c");
+		d->major = major(st.st_rdev);
+		d->minor = minor(st.st_rdev);
+		if (l->resources)
+			allow(l, d);
 	}
 	return 0;
 }

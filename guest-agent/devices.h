@@ -15,6 +15,12 @@
 int devices_make(int root, const Microvm__Linux *l, struct err *e);
 
 /*
+ * Fills in what the spec says of a device by naming one of the guest's: type, numbers, and a rule that lets the container
+ * use it. Before the rules are applied.
+ */
+int devices_resolve(Microvm__Linux *l, struct err *e);
+
+/*
  * A new pseudo terminal of the devpts that is mounted at /dev/pts below root; whoever may have put something else there
  * gets an error. -> *master, *slave (both O_CLOEXEC, O_NOCTTY).
  */

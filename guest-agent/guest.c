@@ -8,12 +8,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <linux/random.h>
 
 #include "base/cleanup.h"
+#include "base/guest.h"
 #include "base/util.h"
 
 #define NS_PER_S 1000000000ll
@@ -85,6 +88,15 @@ int guest_set_sysctl(const char *name, const char *value, struct err *e)
 		return err_errno(e, errno, "sysctl %s", name);
 	if (write(fd, value, strlen(value)) < 0)
 		return err_errno(e, errno, "sysctl %s=%.200s", name, value);
+	return 0;
+}
+
+int guest_mount_share(const char *tag, struct err *e)
+{
+	if (mkdir(GUEST_SHARE_PATH, 0700) < 0 && errno != EEXIST)
+		return err_errno(e, errno, "share: " GUEST_SHARE_PATH);
+	if (mount(tag, GUEST_SHARE_PATH, "virtiofs", 0, NULL) < 0)
+		return err_errno(e, errno, "share: virtiofs %.64s", tag);
 	return 0;
 }
 

@@ -26,4 +26,7 @@ struct guest_details {
 };
 void guest_get_details(struct guest_details *d);
 
+/* Mounts the virtiofs of that tag where containers take their shares from (base/guest.h). */
+int guest_mount_share(const char *tag, struct err *e);
+
 #endif

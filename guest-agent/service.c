@@ -64,6 +64,8 @@ static int create_sandbox(const Microvm__CreateSandboxRequest *req, struct err *
 		r = guest_add_entropy(req->entropy.data, req->entropy.len, e);
 	if (!r && req->hostname[0])
 		r = guest_set_hostname(req->hostname, e);
+	if (!r && req->share_tag[0])
+		r = guest_mount_share(req->share_tag, e);
 	for (i = 0; i < req->n_sysctl && !r; i++)
 		r = guest_set_sysctl(req->sysctl[i]->name, req->sysctl[i]->value, e);
 	return r;

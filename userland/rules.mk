@@ -14,6 +14,7 @@ $(call archive,import,userland/image/import)
 $(call archive,oci,userland/oci)
 $(call archive,vmm,userland/vmm userland/vmm/x86)
 $(call archive,virtio,userland/virtio)
+$(call archive,fsd,userland/fsd)
 $(call archive,agent,userland/agent,$(O)/obj/gen/guest-agent/agent.pb-c.o)
 $(call archive,sandbox,userland/sandbox)
 $(call archive,cli,userland/cli)
@@ -35,6 +36,8 @@ $(call objs,userland/vmm/seccomp.c): | $(O)/gen/vmm/syscall_names.h
 # Static, as it is cheaper to start and smaller when it runs: no loader, no relocated libraries.
 $(BIN)/microvm-vmm: private LDFLAGS := $(if $(SAN),$(LDFLAGS),$(patsubst -pie,-static-pie,$(LDFLAGS)))
 $(call program,microvm-vmm,userland/vmm/main.c,vmm virtio io base,-luring -lpthread)
+$(BIN)/microvm-fsd: private LDFLAGS := $(if $(SAN),$(LDFLAGS),$(patsubst -pie,-static-pie,$(LDFLAGS)))
+$(call program,microvm-fsd,userland/fsd/main.c,fsd virtio io base,-luring -lpthread)
 $(call program,microvm-import,userland/image/import/main.c,import image base,$(JSONC_LIBS) -larchive -lcrypto -lcap)
 $(TESTBIN)/unit/test_image_get: | $(BIN)/microvm-import
 $(call program,microvm,userland/cli/main.c,cli sandbox agent oci image rpc io base,$(JSONC_LIBS) $(PB_LIBS) -lseccomp -luring)

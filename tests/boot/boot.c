@@ -22,6 +22,7 @@
 #include "base/util.h"
 
 #define DISK_BYTES 65536
+#define PMEM_BYTES ((2 << 20) + 100)
 
 static char *bin_dir; /* build/ */
 
@@ -75,6 +76,17 @@ void run_add_disk(struct run *run, unsigned int flags)
 		run_fail(run, "disk: %s", strerror(errno));
 	dev->flags = flags;
 	dev->blk.fd = fd;
+}
+
+static void add_pmem(struct run *run)
+{
+	struct vmspec_device *dev = vmspec_add(&run->spec, VMSPEC_PMEM);
+	int fd = memfd_create("pmem", MFD_CLOEXEC);
+
+	if (fd < 0 || ftruncate(fd, PMEM_BYTES) || pwrite(fd, "pmem", 4, 0) != 4 || pwrite(fd, "z", 1, 2 << 20) != 1)
+		run_fail(run, "pmem: %s", strerror(errno));
+	dev->flags = VMSPEC_PMEM_READONLY;
+	dev->pmem.fd = fd;
 }
 
 bool run_start(struct run *run)
@@ -160,7 +172,7 @@ struct test {
 	const char *words, *no_words; /* of log or report; what must not be there */
 	unsigned int vcpus;
 	uint64_t mem_mib;
-	bool disk, readonly, rng, console;
+	bool disk, readonly, rng, console, pmem;
 	void (*run)(struct run *run); /* instead: everything after run_init */
 };
 
@@ -187,6 +199,8 @@ static void run_row(struct run *run, const struct test *t)
 		run_add_disk(run, t->readonly ? VMSPEC_BLK_READONLY : 0);
 	if (t->rng)
 		vmspec_add(&run->spec, VMSPEC_RNG)->rng.fd = open_file(run, "/dev/urandom", O_RDONLY);
+	if (t->pmem)
+		add_pmem(run);
 	if (t->console)
 		vmspec_add(&run->spec, VMSPEC_CONSOLE);
 	if (run_start(run) && run_finish(run))
@@ -369,6 +383,9 @@ static const struct test tests[] = {
 	{ "kick-storm", OK, .disk = true },
 	{ "console-panic", .end = VM_END_PANIC, .status = 5, .words = "Kernel panic - not syncing: on the console",
 	  .console = true },
+	{ "virtio-pmem", OK, .pmem = true },
+	{ "virtio-fs", .run = test_fs },
+	{ "virtio-fs-killed", .run = test_fs_killed },
 };
 
 static bool picked(const char *name, char **words)
@@ -413,7 +430,9 @@ int main(int argc, char **argv)
 			t->run(&run);
 		else
 			run_row(&run, t);
-		if (run.why[0])
+		if (run.skip)
+			printf("skip %s: %s\n", t->name, run.skip);
+		else if (run.why[0])
 			printf("not ok %s: %s\n", t->name, run.why);
 		else
 			printf("ok %s\n", t->name);

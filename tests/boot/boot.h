@@ -21,7 +21,8 @@ struct run {
 	size_t log_n;
 	struct vm_report report;
 	bool reported;
-	char why[1024]; /* of a failure; "" if none */
+	char why[1024];	  /* of a failure; "" if none */
+	const char *skip; /* why it can't run here; NULL: it can */
 };
 
 /* A run of payload `cmdline` with 1 vCPU and 16 MiB, to be changed before run_start. */
@@ -41,5 +42,9 @@ bool run_fail(struct run *run, const char *fmt, ...) __attribute__((format(print
 void test_jail(struct run *run);
 void test_denied(struct run *run, const char *thread);
 void test_parent_death(struct run *run);
+
+/* a vhost-user file server behind the VMM, fs.c */
+void test_fs(struct run *run);
+void test_fs_killed(struct run *run);
 
 #endif

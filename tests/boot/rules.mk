@@ -5,7 +5,7 @@ BOOT_LIBS := $(O)/lib/libsandbox.a $(O)/lib/librpc.a $(O)/lib/libio.a $(O)/lib/l
 BOOT_PROGRAMS += $(TESTBIN)/vmrun $(TESTBIN)/boot $(TESTBIN)/payload
 
 $(TESTBIN)/vmrun: $(O)/obj/tests/boot/vmrun.o $(BOOT_LIBS)
-$(TESTBIN)/boot: $(O)/obj/tests/boot/boot.o $(O)/obj/tests/boot/jail.o $(BOOT_LIBS)
+$(TESTBIN)/boot: $(O)/obj/tests/boot/boot.o $(O)/obj/tests/boot/jail.o $(O)/obj/tests/boot/fs.o $(BOOT_LIBS)
 $(TESTBIN)/vmrun $(TESTBIN)/boot:
 	@mkdir -p $(@D)
 	$(call say,LD,$@)

@@ -87,7 +87,7 @@ sleeper() {
 
 snapshot() {
 	echo "== processes"
-	ps -eo pid=,comm= | awk '$2 ~ /^(microvm|microvm-vmm|microvm-import|mkfs.erofs)$/' || true
+	ps -eo pid=,comm= | awk '$2 ~ /^(microvm|microvm-vmm|microvm-fsd|microvm-import|mkfs.erofs)$/' || true
 	echo "== mounts"
 	awk '{ print $5, $9 }' /proc/self/mountinfo | sort
 	echo "== cgroups"
@@ -122,7 +122,7 @@ settled() {
 # After a test that left something, so that the next one starts clean.
 clean_up() {
 	local name
-	for name in microvm microvm-vmm microvm-import mkfs.erofs; do pkill -9 -x $name || true; done
+	for name in microvm microvm-vmm microvm-fsd microvm-import mkfs.erofs; do pkill -9 -x $name || true; done
 	sleep 0.5
 	microvm ps -a >/dev/null 2>&1 || true
 	rm -rf "${state:?}"/*

@@ -96,7 +96,7 @@ static const struct {
 	{ "--pids-limit -2 img", "-2" },
 	{ "--timeout soon img", "soon" },
 	{ "--rm=maybe img", "maybe" },
-	{ "-v /a:/b img", "volume" },
+	{ "--device /dev/sda img", "device" },
 	{ "--publish 80:80 img", "network" },
 };
 

@@ -85,6 +85,7 @@ static const struct vm_facts facts = {
 	.rootfs_fd = 16,
 	.listen_fd = 17,
 	.control_fd = 18,
+	.fs_fd = -1,
 	.uid = 1984757760,
 	.host_mem_bytes = 4ull << 30,
 };

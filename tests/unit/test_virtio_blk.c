@@ -120,6 +120,7 @@ START_TEST(says_what_it_is)
 
 	ck_assert_uint_eq(c.capacity, SECTORS);
 	ck_assert_uint_eq(c.blk_size, 512);
+	ck_assert_uint_eq(c.opt_io_size, 4096 / 512);
 	ck_assert_uint_ge(c.seg_max, 64);
 	ck_assert_uint_eq(c.num_queues, 1);
 	ck_assert_uint_ge(c.max_discard_sectors, 8);
@@ -373,6 +374,36 @@ START_TEST(without_flush_writes_are_synchronous)
 }
 END_TEST
 
+/* A file that was opened for reading (EBADF), is sealed (EPERM), or has become shorter: the driver hears of it. */
+START_TEST(errors_of_the_file_are_errors_of_the_disk)
+{
+	char path[64];
+	int fd, full = memfd_create("full", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	drv_close(&d);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", disk);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	ck_assert_int_ge(fd, 0);
+	open_disk(fd, 0, 0);
+	blk_up();
+	ck_assert_int_eq(request(VIRTIO_BLK_T_OUT, 5, 512, false), VIRTIO_BLK_S_IOERR);
+	ck_assert_int_eq(request(VIRTIO_BLK_T_IN, 5, 512, true), VIRTIO_BLK_S_OK);
+	ck_assert(!drv_broken(&d));
+	drv_close(&d);
+	close(fd);
+	ck_assert_int_eq(ftruncate(full, 1 << 20), 0);
+	open_disk(full, 0, 0);
+	blk_up();
+	ck_assert_int_eq(ftruncate(full, 4096), 0);
+	ck_assert_int_eq(request(VIRTIO_BLK_T_IN, 100, 512, true), VIRTIO_BLK_S_IOERR);
+	ck_assert_int_eq(fcntl(full, F_ADD_SEALS, F_SEAL_WRITE), 0);
+	ck_assert_int_eq(request(VIRTIO_BLK_T_OUT, 1, 512, false), VIRTIO_BLK_S_IOERR);
+	ck_assert_int_eq(request(VIRTIO_BLK_T_DISCARD, 0, 16, false), VIRTIO_BLK_S_IOERR);
+	ck_assert(!drv_broken(&d));
+	close(full);
+}
+END_TEST
+
 START_TEST(odd_files_are_refused_with_a_reason)
 {
 	struct drv other;
@@ -415,6 +446,7 @@ Suite *test_suite(void)
 	tcase_add_test(t, reset_waits_for_what_is_in_flight);
 	tcase_add_test(t, malformed_requests_break_the_device_only);
 	tcase_add_test(t, without_flush_writes_are_synchronous);
+	tcase_add_test(t, errors_of_the_file_are_errors_of_the_disk);
 	tcase_add_test(t, odd_files_are_refused_with_a_reason);
 	suite_add_tcase(s, t);
 	return s;

@@ -48,6 +48,9 @@ struct drv {
 	char cmdline[512];
 	uint64_t base;
 	const void *page;
+	const char *window; /* what the device brought along as memory */
+	uint64_t window_gpa, window_bytes;
+	bool window_read_only;
 	int irq_fd;
 	uint64_t features;
 	struct drv_queue q[DRV_QUEUES];
@@ -63,6 +66,17 @@ static int drv_readonly_page(void *arg, uint64_t gpa, const void *page)
 
 	d->page = page;
 	return gpa == GUEST_MMIO_BASE && (uintptr_t)page % 4096 == 0 ? 0 : -EINVAL;
+}
+
+static int drv_add_memory(void *arg, unsigned int n, uint64_t gpa, void *hva, uint64_t len_bytes, bool read_only)
+{
+	struct drv *d = arg;
+
+	d->window = hva;
+	d->window_gpa = gpa;
+	d->window_bytes = len_bytes;
+	d->window_read_only = read_only;
+	return n ? -EINVAL : 0;
 }
 
 /* The machine closes the fds it is given; ours are duplicates. */
@@ -110,9 +124,11 @@ static inline void *drv_at(struct drv *d, uint64_t gpa)
 /* A machine with the one device that the caller has put into spec. Negative errno. */
 static inline int drv_open(struct drv *d, struct err *e)
 {
-	const struct irq_ops irq = {
-		.irqfd = drv_irqfd, .ioeventfd = drv_ioeventfd, .readonly_page = drv_readonly_page, .arg = d
-	};
+	const struct irq_ops irq = { .irqfd = drv_irqfd,
+				     .ioeventfd = drv_ioeventfd,
+				     .readonly_page = drv_readonly_page,
+				     .add_memory = drv_add_memory,
+				     .arg = d };
 	unsigned int i;
 	int r;
 

@@ -10,6 +10,10 @@
 #define GUEST_STDIO_TOKEN_LEN 8u
 #define GUEST_STDIO_CLAIM_S 10u
 
+/* Where the agent mounts the one file system of shared folders that a sandbox has. */
+#define GUEST_SHARE_TAG "share"
+#define GUEST_SHARE_PATH "/run/share"
+
 /* Port of the VMM: outw(0x2000) there powers off, as on QEMU's q35. The agent's last act. */
 #define GUEST_POWEROFF_PORT 0x604u
 #define GUEST_POWEROFF_VALUE 0x2000u

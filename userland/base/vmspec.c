@@ -42,6 +42,8 @@ struct vmspec_device *vmspec_add(struct vmspec *spec, enum vmspec_device_type ty
 	case VMSPEC_VSOCK: dev->vsock.listen_fd = -1; break;
 	case VMSPEC_CONSOLE: dev->console.out_fd = dev->console.in_fd = -1; break;
 	case VMSPEC_RNG: dev->rng.fd = -1; break;
+	case VMSPEC_PMEM: dev->pmem.fd = -1; break;
+	case VMSPEC_FS: dev->fs.fd = -1; break;
 	default: break;
 	}
 	return dev;
@@ -60,6 +62,8 @@ size_t vmspec_fds(struct vmspec *spec, int32_t *fds[VMSPEC_FDS_MAX])
 		struct vmspec_device *dev = &spec->devices[i];
 		int32_t *const first = dev->type == VMSPEC_BLK	     ? &dev->blk.fd
 				       : dev->type == VMSPEC_RNG     ? &dev->rng.fd
+				       : dev->type == VMSPEC_PMEM    ? &dev->pmem.fd
+				       : dev->type == VMSPEC_FS	     ? &dev->fs.fd
 				       : dev->type == VMSPEC_VSOCK   ? &dev->vsock.listen_fd
 				       : dev->type == VMSPEC_CONSOLE ? &dev->console.out_fd
 								     : NULL;
@@ -95,6 +99,22 @@ static int check_vsock(const struct vmspec_device *dev, struct err *e)
 	return 0;
 }
 
+static int check_fs(const struct vmspec *spec, const struct vmspec_device *dev, struct err *e)
+{
+	const uint32_t size = dev->fs.queue_size;
+
+	if (dev->fs.fd < 0)
+		return err_set(e, EBADF, "fs: no socket");
+	if (!dev->fs.tag[0])
+		return err_set(e, EINVAL, "fs: no tag");
+	if (dev->fs.queues < 1 || dev->fs.queues > spec->vcpus)
+		return err_set(e, EINVAL, "fs: %u request queues for %u vCPUs", dev->fs.queues, spec->vcpus);
+	if (size & (size - 1) || size > VMSPEC_FS_QUEUE_SIZE_MAX)
+		return err_set(e, EINVAL, "fs: a queue size of %u is no power of two up to %u", size,
+			       VMSPEC_FS_QUEUE_SIZE_MAX);
+	return 0;
+}
+
 static int check_device(const struct vmspec *spec, const struct vmspec_device *dev, struct err *e)
 {
 	uint32_t known = 0;
@@ -114,6 +134,15 @@ static int check_device(const struct vmspec *spec, const struct vmspec_device *d
 	case VMSPEC_RNG:
 		if (dev->rng.fd < 0)
 			return err_set(e, EBADF, "rng: no file");
+		break;
+	case VMSPEC_PMEM:
+		known = VMSPEC_PMEM_READONLY;
+		if (dev->pmem.fd < 0)
+			return err_set(e, EBADF, "pmem: no file");
+		break;
+	case VMSPEC_FS:
+		if (check_fs(spec, dev, e))
+			return -e->code;
 		break;
 	default: break;
 	}

@@ -22,6 +22,8 @@
 #define VMSPEC_PORTS_MAX 4u
 #define VMSPEC_MEM_MIN (16ull << 20)
 #define VMSPEC_MEM_MAX (1ull << 40)
+#define VMSPEC_FS_TAG_MAX 36u /* virtio-fs's name of a file system, virtio 1.2, 5.11.4 */
+#define VMSPEC_FS_QUEUE_SIZE_MAX 256u
 #define VMSPEC_SERIAL_MAX 20u /* virtio-blk's serial number, virtio 1.2, 5.2.6 */
 
 enum vmspec_device_type { /* virtio device ids, virtio 1.2, 5 */
@@ -38,6 +40,10 @@ enum vmspec_device_type { /* virtio device ids, virtio 1.2, 5 */
 enum vmspec_blk_flags {
 	VMSPEC_BLK_READONLY = 1 << 0,
 	VMSPEC_BLK_DIRECT = 1 << 1, /* the fd was opened with O_DIRECT */
+};
+
+enum vmspec_pmem_flags {
+	VMSPEC_PMEM_READONLY = 1 << 0,
 };
 
 /* A guest's connect to host port `port` gets this connected stream socket; once, then the port refuses. */
@@ -68,6 +74,15 @@ struct vmspec_device {
 		struct {
 			int32_t fd; /* /dev/urandom */
 		} rng;
+		struct {
+			int32_t fd; /* a regular file, which the guest has as memory; writable: a multiple of 2 MiB */
+		} pmem;
+		struct {
+			int32_t fd;	     /* connected stream socket to a vhost-user back end */
+			uint32_t queues;     /* for requests, 1..vcpus; one more is for what overtakes */
+			uint32_t queue_size; /* a power of two; 0: the device's own choice */
+			char tag[VMSPEC_FS_TAG_MAX];
+		} fs;
 		uint8_t reserved[120];
 	};
 };

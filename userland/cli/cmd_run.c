@@ -8,7 +8,6 @@
 
 #define AT(member) offsetof(struct run_options, member)
 #define NO_NETWORK "a sandbox has no network device yet; containers have the loopback only"
-#define NO_SHARES "folders can't be shared with a guest yet; put the files into the image, or pass them through stdin"
 
 static const struct opt opts[] = {
 	{ "interactive", 'i', OPT_FLAG, 0, NULL, "connect the container's stdin to ours", AT(process.interactive) },
@@ -29,6 +28,12 @@ static const struct opt opts[] = {
 	{ "pids-limit", 0, OPT_NUMBER, 0, "N", "most processes; -1: no limit", AT(pids_limit) },
 	{ "read-only", 0, OPT_FLAG, 0, NULL, "the root file system can't be written", AT(read_only) },
 	{ "tmpfs", 0, OPT_LIST, 0, "PATH[:OPTS]", "mount a tmpfs", AT(tmpfs) },
+	{ "volume", 'v', OPT_LIST, WORD_FILE, "SOURCE:TARGET[:ro]",
+	  "share a folder or file of the host, or a volume by its name", AT(volume) },
+	{ "mount", 0, OPT_LIST, 0, "type=TYPE,…", "type=bind|volume|tmpfs,source=…,target=…[,readonly][,tmpfs-size=…]",
+	  AT(mount) },
+	{ "disk", 0, OPT_LIST, WORD_FILE, "FILE[:WORDS]",
+	  "a raw disk as /dev/vdb, /dev/vdc …; WORDS: ro, direct, serial=TEXT", AT(disk) },
 	{ "shm-size", 0, OPT_SIZE, 0, "SIZE", "size of /dev/shm (64m)", AT(shm_bytes) },
 	{ "storage-opt", 0, OPT_LIST, 0, "size=SIZE", "limit of what can be written to the root (half of the memory)",
 	  AT(storage_opt) },
@@ -54,12 +59,12 @@ static const struct opt opts[] = {
 	{ "kernel", 0, OPT_STRING, WORD_FILE, "FILE", "vmlinux with PVH entry in place of ours", AT(kernel) },
 	{ "initramfs", 0, OPT_STRING, WORD_FILE, "FILE", "initramfs with a microvm-agent in place of ours",
 	  AT(initramfs) },
+	{ "rootfs-device", 0, OPT_STRING, 0, "blk|pmem",
+	  "how the guest has the image: as a disk (blk), or as memory, which is experimental", AT(rootfs_device) },
 	{ "kernel-args", 0, OPT_STRING, 0, "WORDS", "more words for the kernel's command line", AT(kernel_args) },
 	{ "boot-timeout", 0, OPT_DURATION, 0, "TIME", "how long the guest may take to boot (60s)",
 	  AT(boot_timeout_ns) },
 	{ "debug-console", 0, OPT_FLAG, 0, NULL, "show the guest's console on stderr", AT(debug_console) },
-	{ "volume", 'v', OPT_REFUSED, 0, NULL, NO_SHARES, 0 },
-	{ "mount", 0, OPT_REFUSED, 0, NULL, NO_SHARES, 0 },
 	{ "publish", 'p', OPT_REFUSED, 0, NULL, NO_NETWORK, 0 },
 	{ "publish-all", 'P', OPT_REFUSED, 0, NULL, NO_NETWORK, 0 },
 	{ "dns", 0, OPT_REFUSED, 0, NULL, NO_NETWORK, 0 },

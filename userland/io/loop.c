@@ -26,8 +26,10 @@ struct loop_caller {
 
 struct loop {
 	struct io_uring ring;
-	bool restricted;
+	bool fixed; /* takes registered files only */
+	bool disabled; /* until loop_enable() */
 	bool stopped;
+	struct io_uring_sqe *last; /* of the request queued last, for loop_as() */
 	int code;
 	struct loop_op *deferred; /* in order, tail below */
 	struct loop_op **deferred_tail;
@@ -72,7 +74,7 @@ static int ring_register(struct io_uring *ring, unsigned int opcode, const void 
 	return syscall(SYS_io_uring_register, ring->ring_fd, opcode, arg, n) < 0 ? -errno : 0;
 }
 
-static int ring_restrict(struct io_uring *ring)
+static int ring_restrict(struct io_uring *ring, bool fixed)
 {
 	struct io_uring_restriction res[ARRAY_SIZE(restricted_ops) + 3];
 	int fds[LOOP_FIXED_FDS];
@@ -82,6 +84,8 @@ static int ring_restrict(struct io_uring *ring)
 	size_t i;
 	int r;
 
+	if (!fixed)
+		goto operations;
 	/* A table of more files than the process may have open is refused; limits set later don't matter. */
 	if (getrlimit(RLIMIT_NOFILE, &limit))
 		return -errno;
@@ -91,6 +95,7 @@ static int ring_restrict(struct io_uring *ring)
 	r = io_uring_register_files(ring, fds, fds_n);
 	if (r < 0)
 		return r;
+operations:
 	memset(res, 0, sizeof(res));
 	for (i = 0; i < ARRAY_SIZE(restricted_ops); i++) {
 		res[n].opcode = IORING_RESTRICTION_SQE_OP;
@@ -112,7 +117,8 @@ int loop_new(struct loop **out, unsigned int entries, unsigned int flags)
 
 	if (!loop)
 		return -ENOMEM;
-	loop->restricted = flags & LOOP_RESTRICTED;
+	loop->disabled = flags & LOOP_RESTRICTED;
+	loop->fixed = loop->disabled && !(flags & LOOP_ANY_FD);
 	loop->deferred_tail = &loop->deferred;
 	pthread_mutex_init(&loop->lock, NULL);
 	pthread_cond_init(&loop->called, NULL);
@@ -124,8 +130,8 @@ int loop_new(struct loop **out, unsigned int entries, unsigned int flags)
 	r = ring_init(&loop->ring, entries, flags);
 	if (r < 0)
 		goto out_close;
-	if (loop->restricted) {
-		r = ring_restrict(&loop->ring);
+	if (loop->disabled) {
+		r = ring_restrict(&loop->ring, loop->fixed);
 		if (!r)
 			r = loop_add_fd(loop, loop->call_fd);
 		if (r < 0)
@@ -159,7 +165,7 @@ int loop_add_fd(struct loop *loop, int fd)
 {
 	int r;
 
-	if (!loop->restricted)
+	if (!loop->fixed)
 		return 0;
 	if (fd < 0 || fd >= LOOP_FIXED_FDS)
 		return -EMFILE;
@@ -172,13 +178,18 @@ void loop_del_fd(struct loop *loop, int fd)
 {
 	int none = -1;
 
-	if (loop->restricted && fd >= 0 && fd < LOOP_FIXED_FDS)
+	if (loop->fixed && fd >= 0 && fd < LOOP_FIXED_FDS)
 		io_uring_register_files_update(&loop->ring, fd, &none, 1);
 }
 
 int loop_enable(struct loop *loop)
 {
-	return loop->restricted ? ring_register(&loop->ring, IORING_REGISTER_ENABLE_RINGS, NULL, 0) : 0;
+	return loop->disabled ? ring_register(&loop->ring, IORING_REGISTER_ENABLE_RINGS, NULL, 0) : 0;
+}
+
+int loop_personality(struct loop *loop)
+{
+	return io_uring_register_personality(&loop->ring);
 }
 
 static struct io_uring_sqe *get_sqe(struct loop *loop)
@@ -208,9 +219,16 @@ static struct io_uring_sqe *begin(struct loop *loop, struct loop_op *op)
 
 static void finish(struct loop *loop, struct loop_op *op, struct io_uring_sqe *sqe, bool has_fd)
 {
-	if (has_fd && loop->restricted)
+	if (has_fd && loop->fixed)
 		sqe->flags |= IOSQE_FIXED_FILE;
 	io_uring_sqe_set_data(sqe, op);
+	loop->last = sqe;
+}
+
+void loop_as(struct loop *loop, struct loop_op *op, int personality)
+{
+	/* Nothing is handed to the kernel before the next request is queued or the loop goes on. */
+	loop->last->personality = (uint16_t)personality;
 }
 
 void loop_read(struct loop *loop, struct loop_op *op, int fd, void *buf, size_t len, int64_t off)
@@ -317,6 +335,14 @@ void loop_poll(struct loop *loop, struct loop_op *op, int fd, unsigned int event
 	finish(loop, op, sqe, true);
 }
 
+void loop_poll_multishot(struct loop *loop, struct loop_op *op, int fd, unsigned int events)
+{
+	struct io_uring_sqe *sqe = begin(loop, op);
+
+	io_uring_prep_poll_multishot(sqe, fd, events);
+	finish(loop, op, sqe, true);
+}
+
 void loop_timer(struct loop *loop, struct loop_op *op, uint64_t after_ns)
 {
 	struct io_uring_sqe *sqe = begin(loop, op);
@@ -397,6 +423,7 @@ int loop_run_once(struct loop *loop, bool wait)
 	struct io_uring_cqe *cqe;
 	unsigned int head, n, batch = 0;
 	struct loop_op *ops[64];
+	bool more[64]; /* a multishot request goes on */
 	int res[64], r;
 
 	/* Without waiting the kernel must still be asked to finish its side, as completions are made when we enter it. */
@@ -417,6 +444,7 @@ int loop_run_once(struct loop *loop, bool wait)
 			n++;
 			if (op) {
 				ops[batch] = op;
+				more[batch] = cqe->flags & IORING_CQE_F_MORE;
 				res[batch++] = cqe->res;
 			}
 			if (batch == ARRAY_SIZE(ops))
@@ -426,7 +454,8 @@ int loop_run_once(struct loop *loop, bool wait)
 		for (n = 0; n < batch; n++) {
 			struct loop_op *op = ops[n];
 
-			op->state = OP_IDLE;
+			if (!more[n])
+				op->state = OP_IDLE;
 			/* A timer that ran out is what its owner asked for. */
 			op->done(op, res[n] == -ETIME ? 0 : res[n]);
 		}

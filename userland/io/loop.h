@@ -36,6 +36,7 @@ struct loop_op {
 
 enum loop_flags {
 	LOOP_RESTRICTED = 1, /* starts disabled, fixed files only, listed operations only */
+	LOOP_ANY_FD = 2,     /* with LOOP_RESTRICTED: any of the process's fds; only the operations are restricted */
 };
 
 #define LOOP_FIXED_FDS 1024 /* a restricted loop takes fds below this, or below RLIMIT_NOFILE when it was made */
@@ -52,6 +53,8 @@ void loop_free(struct loop *loop);
 int loop_add_fd(struct loop *loop, int fd);
 void loop_del_fd(struct loop *loop, int fd);
 int loop_enable(struct loop *loop);
+/* Keeps the calling thread's credentials for loop_as(), before loop_enable(): a number above 0, or negative errno. */
+int loop_personality(struct loop *loop);
 
 /* Runs until loop_stop(); returns its code, or negative errno when the ring itself fails. */
 int loop_run(struct loop *loop);
@@ -73,6 +76,8 @@ void loop_read(struct loop *loop, struct loop_op *op, int fd, void *buf, size_t 
 void loop_write(struct loop *loop, struct loop_op *op, int fd, const void *buf, size_t len, int64_t off);
 void loop_readv(struct loop *loop, struct loop_op *op, int fd, const struct iovec *iov, unsigned int n, int64_t off);
 void loop_writev(struct loop *loop, struct loop_op *op, int fd, const struct iovec *iov, unsigned int n, int64_t off);
+/* Runs the request that was queued last with the credentials that loop_personality() gave a number to. */
+void loop_as(struct loop *loop, struct loop_op *op, int personality);
 void loop_fsync(struct loop *loop, struct loop_op *op, int fd, bool data_only);
 void loop_fallocate(struct loop *loop, struct loop_op *op, int fd, int mode, uint64_t off, uint64_t len);
 void loop_recv(struct loop *loop, struct loop_op *op, int fd, void *buf, size_t len, int flags);
@@ -84,6 +89,11 @@ void loop_accept(struct loop *loop, struct loop_op *op, int fd);
 void loop_connect(struct loop *loop, struct loop_op *op, int fd, const struct sockaddr *addr, socklen_t len);
 /* One shot; res: the events that are there, as poll(2) has them. */
 void loop_poll(struct loop *loop, struct loop_op *op, int fd, unsigned int events);
+/*
+ * Again and again: done() comes for each time the file says that it has news, until it comes with the op no longer busy.
+ * An eventfd needs no reading, as each of its signals is news.
+ */
+void loop_poll_multishot(struct loop *loop, struct loop_op *op, int fd, unsigned int events);
 /* res: 0 after that time, -ECANCELED if cancelled before. */
 void loop_timer(struct loop *loop, struct loop_op *op, uint64_t after_ns);
 /* done(op, 0) in the next round. */

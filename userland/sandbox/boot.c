@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/guest.h"
 #include "base/util.h"
 #include "sandbox/paths.h"
 #include "sandbox/sandbox_private.h"
@@ -87,6 +88,8 @@ int stage_vmspec(struct sandbox *s, struct err *e)
 		r = listen_at(s, e);
 	if (!r)
 		r = open_channels(s, e);
+	if (!r)
+		r = fileserver_start(s, e);
 	if (r)
 		return r;
 	f = (struct vm_facts){
@@ -99,6 +102,10 @@ int stage_vmspec(struct sandbox *s, struct err *e)
 		.rootfs_fd = s->image->rootfs_fd,
 		.listen_fd = s->listen_fd,
 		.control_fd = s->control_guest_fd,
+		.disks = s->shares.disks,
+		.disk_fds = s->disk_fds,
+		.disks_n = s->disks_n,
+		.fs_fd = s->fsd_fd,
 		.uid = s->home.uid,
 		.host_mem_bytes = s->host_mem_bytes,
 	};
@@ -112,6 +119,7 @@ int stage_vmspec(struct sandbox *s, struct err *e)
 /* What only the VMM has to hold. */
 static void close_vmm_ends(struct sandbox *s)
 {
+	storage_close_vmm_ends(s);
 	cleanup_closep(&s->kernel_fd);
 	cleanup_closep(&s->initramfs_fd);
 	cleanup_closep(&s->listen_fd);
@@ -157,6 +165,7 @@ int stage_spawn(struct sandbox *s, struct err *e)
 		return r;
 	s->record.vmm_pid = s->vmm.pid;
 	console_start(&s->console, s->loop);
+	fileserver_watch(s);
 	loop_op_init(&s->report_op, on_report);
 	loop_read(s->loop, &s->report_op, s->report_fd, &s->report, sizeof(s->report), -1);
 	return 0;
@@ -183,6 +192,12 @@ int sandbox_vm_error(struct sandbox *s, struct err *e)
 	vmm_reap(&s->vmm);
 	console_drain(&s->console);
 	console_last_line(&s->console, line, sizeof(line));
+	if (s->fsd_gone && s->vmm.status == 128 + SIGKILL) {
+		vmm_reap(&s->fsd);
+		return err_set(e, EIO,
+			       "the file server of the shared folders ended with status %d, and the VM with it%s%s",
+			       s->fsd.status, line[0] ? "; last words: " : "", line);
+	}
 	if (s->report_len == sizeof(s->report)) {
 		s->report.msg[sizeof(s->report.msg) - 1] = '\0';
 		/* The VMM has files, not names. */
@@ -306,6 +321,7 @@ int stage_boot(struct sandbox *s, struct err *e)
 		return err_set(e, EIO, "no random numbers");
 	microvm__create_sandbox_request__init(&req);
 	req.hostname = s->record.hostname;
+	req.share_tag = (char *)(s->fsd.pid ? GUEST_SHARE_TAG : "");
 	req.time_ns = realtime_ns();
 	req.entropy.data = entropy;
 	req.entropy.len = sizeof(entropy);

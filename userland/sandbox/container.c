@@ -98,6 +98,7 @@ int stage_spec(struct sandbox *s, struct err *e)
 		return r;
 	if (!s->spec->process)
 		return err_set(e, EINVAL, "--config %s: process: is missing", s->options->config);
+	storage_fill_spec(s);
 	for (i = 0; i < s->spec->process->n_args; i++)
 		strv_push(&s->record.command, s->spec->process->args[i]);
 	if (s->options->config && s->spec->hostname[0]) {
@@ -240,7 +241,8 @@ static int await(struct sandbox *s, struct answer *a, struct err *e)
 
 static int create(struct sandbox *s, Microvm__RootFile **files, size_t files_n, uint64_t writable, struct err *e)
 {
-	static char *no_options[] = { NULL };
+	const bool pmem = str_eq(s->options->rootfs_device, "pmem");
+	char *dax[] = { (char *)"dax=always" };
 	Microvm__CreateContainerRequest req;
 	Microvm__Rootfs rootfs;
 	Microvm__Stdio stdio;
@@ -248,9 +250,11 @@ static int create(struct sandbox *s, Microvm__RootFile **files, size_t files_n, 
 	int r;
 
 	microvm__rootfs__init(&rootfs);
-	rootfs.source = (char *)"/dev/vda";
 	rootfs.fstype = (char *)"erofs";
-	rootfs.options = no_options;
+	/* Plain files are used where they lie; what EROFS packs beside inodes is read as ever. */
+	rootfs.source = (char *)(pmem ? "/dev/pmem0" : "/dev/vda");
+	rootfs.options = dax;
+	rootfs.n_options = pmem ? ARRAY_SIZE(dax) : 0;
 	rootfs.overlay = true;
 	rootfs.writable_bytes = writable;
 	rootfs.files = files;

@@ -37,6 +37,8 @@ static int check_options(const struct run_options *o, struct err *e)
 	if (!o->boot_timeout_ns || o->boot_timeout_ns > SANDBOX_BOOT_TIMEOUT_NS)
 		return err_set(e, ERANGE, "--boot-timeout: it is at most %llus, and more than 0",
 			       SANDBOX_BOOT_TIMEOUT_NS / 1000000000);
+	if (o->rootfs_device && !str_eq(o->rootfs_device, "blk") && !str_eq(o->rootfs_device, "pmem"))
+		return err_set(e, EINVAL, "--rootfs-device %s: there are blk and pmem", o->rootfs_device);
 	return stdio_check(o->process.interactive, o->process.tty, o->process.detach, e);
 }
 
@@ -45,6 +47,8 @@ int stage_host(struct sandbox *s, struct err *e)
 	struct sysinfo info;
 	int r = check_options(s->options, e);
 
+	if (!r)
+		r = shares_parse(s->options, &s->shares, e);
 	if (!r)
 		r = state_open(s->paths->state, &s->state, e);
 	if (!r)
@@ -65,6 +69,7 @@ void undo_host(struct sandbox *s)
 	cleanup_closep(&s->kvm_fd);
 	free(s->vmm_program);
 	s->vmm_program = NULL;
+	shares_free(&s->shares);
 	state_close(s->state);
 	s->state = NULL;
 }
@@ -90,9 +95,15 @@ static void show_progress(void *opaque, const char *what, uint64_t done, uint64_
 	p->on_line = true;
 }
 
+const char *sandbox_store_path(const struct sandbox_paths *paths)
+{
+	const char *store = paths->store ? paths->store : getenv("MICROVM_STORE");
+
+	return store && *store ? store : IMAGE_STORE_DEFAULT;
+}
+
 int stage_image(struct sandbox *s, struct err *e)
 {
-	const char *store = s->paths->store ? s->paths->store : getenv("MICROVM_STORE");
 	struct progress p = { .on_line = false };
 	const struct image_get_options o = {
 		.progress = isatty(2) ? show_progress : NULL,
@@ -102,7 +113,7 @@ int stage_image(struct sandbox *s, struct err *e)
 
 	if (!*s->options->image)
 		return err_set(e, EINVAL, "the image's name is empty");
-	r = image_store_open(store && *store ? store : IMAGE_STORE_DEFAULT, &s->store, e);
+	r = image_store_open(sandbox_store_path(s->paths), &s->store, e);
 	if (!r)
 		r = image_get(s->store, s->options->image, &o, &s->image, e);
 	if (p.on_line)

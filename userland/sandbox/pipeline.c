@@ -23,6 +23,7 @@ static const struct stage stages[] = {
 	{ "background", stage_background, NULL },      /* -d: the rest is a supervisor's */
 	{ "identity", stage_identity, undo_identity }, /* id, name, uid, folder, lock */
 	{ "signals", stage_signals, undo_signals },    /* from here on a signal is an event, and everything is undone */
+	{ "storage", stage_storage, undo_storage },    /* disks, volumes, the file server */
 	{ "vmspec", stage_vmspec, undo_vmspec },       /* what the VMM is told, with all files opened */
 	{ "spawn", stage_spawn, undo_spawn },	       /* microvm-vmm runs */
 	{ "spec", stage_spec, undo_spec },	       /* what the agent is told, while the guest boots */
@@ -83,6 +84,8 @@ static void init(struct sandbox *s, const struct sandbox_paths *paths, const str
 		.kernel_fd = -1,
 		.initramfs_fd = -1,
 		.listen_fd = -1,
+		.fsd_fd = -1,
+		.fsd = VMM_INIT,
 		.self_fd = -1,
 		.control_fd = -1,
 		.control_guest_fd = -1,

@@ -45,4 +45,7 @@ struct check {
 /* All of them, in a static array of *n. */
 const struct check *sandbox_check(const struct sandbox_paths *paths, size_t *n);
 
+/* The store's folder, as the options or the environment say, or the default. */
+const char *sandbox_store_path(const struct sandbox_paths *paths);
+
 #endif

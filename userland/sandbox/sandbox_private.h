@@ -13,6 +13,7 @@
 #include "io/loop.h"
 #include "sandbox/console.h"
 #include "sandbox/sandbox.h"
+#include "sandbox/shares.h"
 #include "sandbox/stdio.h"
 #include "sandbox/timing.h"
 #include "sandbox/vmm.h"
@@ -27,6 +28,7 @@ struct sandbox {
 	int kvm_fd;
 	char *vmm_program;
 	uint64_t host_mem_bytes;
+	struct shares shares;
 
 	/* image */
 	struct image_store *store;
@@ -52,6 +54,16 @@ struct sandbox {
 	unsigned int end_requests;
 	struct loop_op timeout_op;
 	bool timed_out;
+
+	/* storage */
+	struct vmm fsd;	       /* microvm-fsd */
+	int fsd_fd;	       /* the VMM's end of the connection to it; -1: there is no share */
+	struct loop_op fsd_op; /* waits for its end */
+	bool fsd_gone;
+	int *volume_fds; /* locked as long as they are in use */
+	size_t volumes_n;
+	int *disk_fds;
+	size_t disks_n;
 
 	/* vmspec */
 	int kernel_fd, initramfs_fd, listen_fd, self_fd;
@@ -98,6 +110,18 @@ void undo_identity(struct sandbox *s);
 void signals_begin(void);
 int stage_signals(struct sandbox *s, struct err *e);
 void undo_signals(struct sandbox *s);
+int stage_storage(struct sandbox *s, struct err *e);
+void undo_storage(struct sandbox *s);
+/* Nobody but the VMM has these from now on. */
+void storage_close_vmm_ends(struct sandbox *s);
+/* The process that serves the shares, if there are any; its log is the VMM's (fileserver.c). */
+int fileserver_start(struct sandbox *s, struct err *e);
+/* From here on its end is the sandbox's. */
+void fileserver_watch(struct sandbox *s);
+/* It has ended when this returns. */
+void fileserver_end(struct sandbox *s);
+/* Mounts and devices into the container's spec. */
+void storage_fill_spec(struct sandbox *s);
 int stage_vmspec(struct sandbox *s, struct err *e);
 void undo_vmspec(struct sandbox *s);
 int stage_spawn(struct sandbox *s, struct err *e);

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/guest.h"
 #include "base/util.h"
@@ -11,7 +12,7 @@
 #define MEM_ALIGN (2ull << 20)
 #define GUEST_CID 3u /* each sandbox has a vsock of its own, so all guests have the first free number */
 #define STOP_GRACE_MS 2000u
-#define VMM_WORDS_LEN 512u /* of the command line: where each device is, and what the VMM has to say of the clock */
+#define VMM_WORDS_LEN 1024u /* of the command line: where each device is, and what the VMM has to say of the clock */
 
 uint32_t vmspec_build_vcpus(uint64_t nano_cpus)
 {
@@ -50,21 +51,47 @@ static int build_cmdline(const struct run_options *o, struct vmspec *spec, struc
 			 o->kernel_args ? o->kernel_args : "");
 
 	if (n < 0 || (size_t)n + VMM_WORDS_LEN > sizeof(spec->cmdline))
-		return err_set(e, E2BIG,
-			       "the kernel's command line is too long; --kernel-args takes about 1,000 bytes");
+		return err_set(e, E2BIG, "the kernel's command line is too long; --kernel-args takes about 700 bytes");
 	return 0;
+}
+
+/* Behind the image's disk, in the order in which they were given: the guest names them so. */
+static void add_disks(const struct vm_facts *f, struct vmspec *spec)
+{
+	size_t i;
+
+	for (i = 0; i < f->disks_n; i++) {
+		struct vmspec_device *dev = vmspec_add(spec, VMSPEC_BLK);
+
+		dev->flags = (f->disks[i].read_only ? VMSPEC_BLK_READONLY : 0) |
+			     (f->disks[i].direct ? VMSPEC_BLK_DIRECT : 0);
+		dev->blk.fd = f->disk_fds[i];
+		dev->blk.queues = spec->vcpus;
+		memcpy(dev->blk.serial, f->disks[i].serial, sizeof(dev->blk.serial));
+	}
 }
 
 static void add_devices(const struct run_options *o, const struct vm_facts *f, struct vmspec *spec)
 {
 	struct vmspec_device *dev;
 
-	if (f->rootfs_fd >= 0) {
+	if (f->rootfs_fd >= 0 && str_eq(o->rootfs_device, "pmem")) {
+		dev = vmspec_add(spec, VMSPEC_PMEM);
+		dev->flags = VMSPEC_PMEM_READONLY;
+		dev->pmem.fd = f->rootfs_fd;
+	} else if (f->rootfs_fd >= 0) {
 		dev = vmspec_add(spec, VMSPEC_BLK);
 		dev->flags = VMSPEC_BLK_READONLY;
 		dev->blk.fd = f->rootfs_fd;
 		dev->blk.queues = 1;
 		snprintf(dev->blk.serial, sizeof(dev->blk.serial), "rootfs");
+	}
+	add_disks(f, spec);
+	if (f->fs_fd >= 0) {
+		dev = vmspec_add(spec, VMSPEC_FS);
+		dev->fs.fd = f->fs_fd;
+		dev->fs.queues = 1;
+		memcpy(dev->fs.tag, GUEST_SHARE_TAG, sizeof(GUEST_SHARE_TAG));
 	}
 	dev = vmspec_add(spec, VMSPEC_VSOCK);
 	dev->vsock.guest_cid = GUEST_CID;

@@ -8,6 +8,7 @@
 #include "base/err.h"
 #include "base/vmspec.h"
 #include "sandbox/options.h"
+#include "sandbox/shares.h"
 
 struct vm_facts {
 	int kvm_fd, kernel_fd, initramfs_fd;
@@ -15,6 +16,10 @@ struct vm_facts {
 	int rootfs_fd;	/* the image's EROFS; -1: none */
 	int listen_fd;	/* for other processes that want to reach the agent */
 	int control_fd; /* our end's peer: what the agent connects to */
+	const struct disk *disks;
+	const int *disk_fds; /* as many */
+	size_t disks_n;
+	int fs_fd; /* connected to the file server; -1: none */
 	uint32_t uid;
 	uint64_t host_mem_bytes;
 };

@@ -23,7 +23,8 @@
 #define BLK_IN_FLIGHT_MAX 128u		 /* 2 KiB each, made when first needed */
 #define BLK_RANGES_MAX 16u		 /* of one discard or write-zeroes request */
 #define BLK_RANGE_SECTORS_MAX (1u << 22) /* 2 GiB, so that a request doesn't keep the file busy for long */
-#define BLK_DISCARD_ALIGN 8u		 /* sectors: a page of most file systems */
+#define BLK_BEST_MAX (1 << 20)
+#define BLK_DISCARD_ALIGN 8u /* sectors: a page of most file systems */
 
 struct blk_range {
 	uint64_t off, len;
@@ -370,10 +371,12 @@ static void blk_kick(struct virtio_device *dev, unsigned int queue)
 
 /* ---- device ------------------------------------------------------------------------------------------------------ */
 
-static int find_size(struct blk *b, uint32_t flags, uint32_t *block_bytes, struct err *e)
+/* *best_bytes: what the file's own system likes its requests to be multiples of; 0: it does not say. */
+static int find_size(struct blk *b, uint32_t flags, uint32_t *block_bytes, uint32_t *best_bytes, struct err *e)
 {
 	uint64_t bytes;
 	struct stat st;
+	unsigned int best;
 	int ssz;
 
 	if (fstat(b->fd, &st))
@@ -382,8 +385,10 @@ static int find_size(struct blk *b, uint32_t flags, uint32_t *block_bytes, struc
 		if (ioctl(b->fd, BLKGETSIZE64, &bytes) || ioctl(b->fd, BLKSSZGET, &ssz))
 			return err_errno(e, errno, "blk: size of the block device");
 		*block_bytes = ssz;
+		*best_bytes = ioctl(b->fd, BLKIOOPT, &best) ? 0 : best;
 	} else if (S_ISREG(st.st_mode)) {
 		bytes = st.st_size;
+		*best_bytes = st.st_blksize > 0 && st.st_blksize <= BLK_BEST_MAX ? (uint32_t)st.st_blksize : 0;
 		/* What O_DIRECT asks of offsets varies; no file system asks for more than its pages. */
 		if (flags & VMSPEC_BLK_DIRECT)
 			*block_bytes = 4096;
@@ -398,7 +403,7 @@ static int find_size(struct blk *b, uint32_t flags, uint32_t *block_bytes, struc
 	return 0;
 }
 
-static void fill_config(struct blk *b, uint32_t block_bytes)
+static void fill_config(struct blk *b, uint32_t block_bytes, uint32_t best_bytes)
 {
 	struct virtio_blk_config *c = &b->config;
 
@@ -408,6 +413,7 @@ static void fill_config(struct blk *b, uint32_t block_bytes)
 	c->blk_size = htole32(block_bytes);
 	c->physical_block_exp = __builtin_ctz(max_t(uint32_t, 4096 / block_bytes, 1));
 	c->min_io_size = htole16(1);
+	c->opt_io_size = htole32(best_bytes % block_bytes ? 0 : best_bytes / block_bytes);
 	c->num_queues = htole16(b->dev.queues_n);
 	c->max_discard_sectors = c->max_write_zeroes_sectors = htole32(BLK_RANGE_SECTORS_MAX);
 	c->max_discard_seg = c->max_write_zeroes_seg = htole32(BLK_RANGES_MAX);
@@ -426,7 +432,7 @@ static void fill_config(struct blk *b, uint32_t block_bytes)
 static int blk_create(const struct vmspec_device *spec, struct virtio_device **out, struct err *e)
 {
 	struct blk *b = calloc(1, sizeof(*b));
-	uint32_t block_bytes = BLK_SECTOR;
+	uint32_t block_bytes = BLK_SECTOR, best_bytes = 0;
 	unsigned int i;
 	int r;
 
@@ -435,7 +441,7 @@ static int blk_create(const struct vmspec_device *spec, struct virtio_device **o
 	b->fd = spec->blk.fd;
 	b->read_only = spec->flags & VMSPEC_BLK_READONLY;
 	memcpy(b->serial, spec->blk.serial, sizeof(b->serial));
-	r = find_size(b, spec->flags, &block_bytes, e);
+	r = find_size(b, spec->flags, &block_bytes, &best_bytes, e);
 	if (r < 0) {
 		free(b);
 		return r;
@@ -445,7 +451,7 @@ static int blk_create(const struct vmspec_device *spec, struct virtio_device **o
 	b->dev.queues_n = spec->blk.queues ? min_t(uint32_t, spec->blk.queues, VMSPEC_VCPUS_MAX) : 1;
 	for (i = 0; i < b->dev.queues_n; i++)
 		b->dev.queue_size[i] = BLK_QUEUE_SIZE;
-	fill_config(b, block_bytes);
+	fill_config(b, block_bytes, best_bytes);
 	*out = &b->dev;
 	return 0;
 }

@@ -9,10 +9,7 @@
 #include "virtio/mmio.h"
 
 const struct virtio_device_ops *const virtio_devices[] = {
-	&virtio_blk,
-	&virtio_rng,
-	&virtio_console,
-	&virtio_vsock,
+	&virtio_blk, &virtio_rng, &virtio_console, &virtio_vsock, &virtio_pmem, &virtio_fs,
 };
 const size_t virtio_devices_n = ARRAY_SIZE(virtio_devices);
 
@@ -20,6 +17,8 @@ const size_t virtio_devices_n = ARRAY_SIZE(virtio_devices);
 
 struct virtio_machine {
 	struct loop *loop;
+	unsigned int windows_n;
+	uint64_t window_gpa; /* where the next one goes */
 	size_t n;
 	struct virtio_mmio *devices[MACHINE_DEVICES_MAX];
 };
@@ -46,6 +45,35 @@ static int append_word(char *cmdline, size_t size, uint64_t base, unsigned int g
 	return 0;
 }
 
+/* Above all RAM and the hole, at multiples of 2 MiB: less a guest's memory map can't take (Linux: subsections of memory). */
+static uint64_t first_window(const struct guest_mem *mem)
+{
+	const struct guest_mem_region *regions;
+	size_t n = guest_mem_regions(mem, &regions);
+	const uint64_t end = regions[n - 1].gpa + regions[n - 1].len_bytes;
+
+	return max_t(uint64_t, end, GUEST_HOLE_END);
+}
+
+static int place_window(struct virtio_machine *m, struct virtio_device *dev, const struct irq_ops *irq, struct err *e)
+{
+	int r;
+
+	if (!dev->window.hva)
+		return 0;
+	dev->window.gpa = m->window_gpa;
+	r = irq->add_memory ? irq->add_memory(irq->arg, m->windows_n, dev->window.gpa, dev->window.hva,
+					      dev->window.len_bytes, dev->window.read_only)
+			    : -ENOTSUP;
+	if (r < 0)
+		return err_errno(e, r, "%s: %llu MiB of memory at 0x%llx", dev->ops->name,
+				 (unsigned long long)(dev->window.len_bytes >> 20),
+				 (unsigned long long)dev->window.gpa);
+	m->windows_n++;
+	m->window_gpa += dev->window.len_bytes;
+	return 0;
+}
+
 static int add_device(struct virtio_machine *m, const struct vmspec_device *spec, const struct guest_mem *mem,
 		      struct bus *bus, const struct irq_ops *irq, char *cmdline, size_t cmdline_size, struct err *e)
 {
@@ -65,6 +93,11 @@ static int add_device(struct virtio_machine *m, const struct vmspec_device *spec
 	r = ops->create(spec, &dev, e);
 	if (r < 0)
 		return r;
+	r = place_window(m, dev, irq, e);
+	if (r < 0) {
+		ops->destroy(dev);
+		return r;
+	}
 	r = virtio_mmio_new(&m->devices[m->n], dev, base, gsi, mem, bus, irq, m->loop, e);
 	if (r < 0)
 		return r;
@@ -83,6 +116,7 @@ int virtio_machine_new(struct virtio_machine **out, const struct vmspec *spec, c
 	if (!m)
 		return err_set(e, ENOMEM, "no memory for devices");
 	m->loop = loop;
+	m->window_gpa = first_window(mem);
 	for (i = 0; i < spec->devices_n; i++) {
 		r = add_device(m, &spec->devices[i], mem, bus, irq, cmdline, cmdline_size, e);
 		if (r < 0) {

@@ -7,6 +7,8 @@
 
 extern const struct virtio_device_ops virtio_blk;
 extern const struct virtio_device_ops virtio_console;
+extern const struct virtio_device_ops virtio_fs;
+extern const struct virtio_device_ops virtio_pmem;
 extern const struct virtio_device_ops virtio_rng;
 extern const struct virtio_device_ops virtio_vsock;
 

@@ -94,19 +94,40 @@ void virtio_flush(struct virtio_device *dev, unsigned int queue)
 		interrupt(dev->transport, VIRTIO_MMIO_INT_VRING);
 }
 
-void virtio_broken(struct virtio_device *dev, const char *why)
+/* false: it did before. */
+static bool ask_for_reset(struct virtio_mmio *m, const char *why)
 {
-	struct virtio_mmio *m = dev->transport;
 	unsigned int i;
 
 	if (!m->active)
-		return;
-	for (i = 0; i < dev->queues_n; i++)
-		virtq_break(dev->vq[i], why);
+		return false;
+	for (i = 0; i < m->dev->queues_n; i++)
+		virtq_break(m->dev->vq[i], why);
 	if (add_bits(m, VIRTIO_MMIO_STATUS, VIRTIO_CONFIG_S_NEEDS_RESET) & VIRTIO_CONFIG_S_NEEDS_RESET)
-		return;
-	log_guest("%s: guest broke the rules: %s", dev->ops->name, why);
+		return false;
 	interrupt(m, VIRTIO_MMIO_INT_CONFIG);
+	return true;
+}
+
+void virtio_broken(struct virtio_device *dev, const char *why)
+{
+	if (ask_for_reset(dev->transport, why))
+		log_guest("%s: guest broke the rules: %s", dev->ops->name, why);
+}
+
+void virtio_failed(struct virtio_device *dev)
+{
+	ask_for_reset(dev->transport, "the device has failed");
+}
+
+int virtio_kick_fd(const struct virtio_device *dev, unsigned int queue)
+{
+	return ((const struct virtio_mmio *)dev->transport)->queues[queue].kick_fd;
+}
+
+int virtio_call_fd(const struct virtio_device *dev)
+{
+	return ((const struct virtio_mmio *)dev->transport)->irq_fd;
 }
 
 bool virtio_pop(struct virtio_device *dev, unsigned int queue, struct virtq_chain *chain, struct iovec *iov,
@@ -123,7 +144,7 @@ static void serve(struct mmio_queue *q)
 {
 	struct virtio_mmio *m = q->m;
 
-	if (m->active && q->vq.ready && !q->vq.broken)
+	if (m->active && q->vq.ready && !q->vq.broken && !m->dev->ops->external_queues)
 		m->dev->ops->kick(m->dev, q - m->queues);
 }
 
@@ -165,7 +186,7 @@ void virtio_mmio_start(struct virtio_mmio *m)
 {
 	unsigned int i;
 
-	for (i = 0; i < m->dev->queues_n; i++)
+	for (i = 0; i < m->dev->queues_n && !m->dev->ops->external_queues; i++)
 		listen_for_kicks(&m->queues[i]);
 	if (m->dev->ops->start)
 		m->dev->ops->start(m->dev);
@@ -178,6 +199,9 @@ static int activate(void *arg)
 	int r;
 
 	m->active = true;
+	/* Who serves queues elsewhere can't set the bit; it stays once it is set (mmio.h). */
+	if (m->dev->ops->external_queues)
+		add_bits(m, VIRTIO_MMIO_INTERRUPT_STATUS, VIRTIO_MMIO_INT_VRING);
 	r = m->dev->ops->activate ? m->dev->ops->activate(m->dev) : 0;
 	if (r < 0) {
 		virtio_broken(m->dev, "features or queues the device can't work with");
@@ -216,7 +240,7 @@ static int reset(void *arg)
 
 static uint64_t offered(const struct virtio_mmio *m)
 {
-	return m->dev->features | MMIO_FEATURES;
+	return m->dev->features | (MMIO_FEATURES & ~m->dev->lacks);
 }
 
 /* The registers that depend on what was selected. */
@@ -525,11 +549,11 @@ int virtio_mmio_new(struct virtio_mmio **out, struct virtio_device *dev, uint64_
 		virtio_mmio_free(m);
 		return err_set(e, ENOMEM, "%s: no memory", ops->name);
 	}
-	fill_page(m);
 	r = connect_signals(m, base, gsi, irq, e);
 	if (!r && ops->attach)
 		r = ops->attach(dev, e);
 	if (!r) {
+		fill_page(m);
 		r = bus_add(bus, &range);
 		if (r < 0)
 			r = err_errno(e, r, "%s: no place on the bus", ops->name);

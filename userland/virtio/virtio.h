@@ -27,6 +27,8 @@ struct virtio_device;
 struct virtio_device_ops {
 	const char *name; /* "blk" */
 	uint32_t id;	  /* enum vmspec_device_type */
+	/* The queues are served elsewhere, by virtio_kick_fd() and virtio_call_fd(): kick() never comes, and may be NULL. */
+	bool external_queues;
 	/* Makes the device from its row of the vmspec; fds in it are the device's from then on. Before the jail. */
 	int (*create)(const struct vmspec_device *spec, struct virtio_device **out, struct err *e);
 	/* Before the jail, after create: mem, loop and transport are known. Registers fds (loop_add_fd). May be NULL. */
@@ -59,7 +61,15 @@ struct virtio_device {
 	unsigned int queues_n;
 	uint16_t queue_size[VIRTIO_QUEUES_MAX];
 	uint64_t features; /* offered, device bits only; the transport adds its own */
+	uint64_t lacks;	   /* of what the transport offers by itself: what this device can't do; final after attach */
 	uint32_t config_len_bytes;
+	/* Memory that the device brings along (pmem). create() says what is where, then the machine where the guest has it. */
+	struct {
+		void *hva;	    /* NULL: none; it outlives the VM */
+		uint64_t len_bytes; /* a multiple of 2 MiB */
+		bool read_only;	    /* the guest's writes are dropped */
+		uint64_t gpa;
+	} window;
 	/* filled by the transport */
 	uint64_t driver_features;	     /* negotiated */
 	struct virtq *vq[VIRTIO_QUEUES_MAX]; /* one each for queues_n; stopped unless the driver made it ready */
@@ -79,6 +89,11 @@ void virtio_flush(struct virtio_device *dev, unsigned int queue);
 void virtio_kick_later(struct virtio_device *dev, unsigned int queue);
 /* The driver broke the rules: DEVICE_NEEDS_RESET, and no kick comes before the reset (virtio 1.2, 2.1.2). */
 void virtio_broken(struct virtio_device *dev, const char *why);
+/* The same without blame, for what is behind the device is gone; it has said so itself. */
+void virtio_failed(struct virtio_device *dev);
+/* For external queues: eventfds that the guest's notification signals, and whose signal is an interrupt (after activate). */
+int virtio_kick_fd(const struct virtio_device *dev, unsigned int queue);
+int virtio_call_fd(const struct virtio_device *dev);
 /* The end of a reset that ops->reset left unfinished. */
 void virtio_reset_done(struct virtio_device *dev);
 

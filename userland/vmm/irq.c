@@ -9,7 +9,9 @@
 
 #include "vmm/memory.h"
 
-#define PAGE_SLOT_FIRST 16u /* of KVM's memory slots; guest memory has the first ones */
+/* KVM's memory slots; guest memory has the first ones. */
+#define PAGE_SLOT_FIRST 16u
+#define MEMORY_SLOT_FIRST 64u
 
 static int bind_eventfd(int vm_fd, unsigned long request, const void *arg, int fd)
 {
@@ -58,12 +60,26 @@ static int kvm_readonly_page(void *arg, uint64_t gpa, const void *page)
 	return ioctl(*(const int *)arg, KVM_SET_USER_MEMORY_REGION, &slot) ? -errno : 0;
 }
 
+static int kvm_add_memory(void *arg, unsigned int n, uint64_t gpa, void *hva, uint64_t len_bytes, bool read_only)
+{
+	const struct kvm_userspace_memory_region slot = {
+		.slot = MEMORY_SLOT_FIRST + n,
+		.flags = read_only ? KVM_MEM_READONLY : 0,
+		.guest_phys_addr = gpa,
+		.memory_size = len_bytes,
+		.userspace_addr = (uintptr_t)hva,
+	};
+
+	return ioctl(*(const int *)arg, KVM_SET_USER_MEMORY_REGION, &slot) ? -errno : 0;
+}
+
 void irq_kvm_ops(struct irq_ops *ops, const int *vm_fd)
 {
 	*ops = (struct irq_ops){
 		.irqfd = kvm_irqfd,
 		.ioeventfd = kvm_ioeventfd,
 		.readonly_page = kvm_readonly_page,
+		.add_memory = kvm_add_memory,
 		.arg = (void *)vm_fd,
 	};
 }

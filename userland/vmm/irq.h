@@ -3,6 +3,7 @@
 #ifndef VMM_IRQ_H
 #define VMM_IRQ_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* What a device needs of the machine to signal, without knowing KVM. */
@@ -16,6 +17,11 @@ struct irq_ops {
 	 * and outlives the VM. Negative errno, then reads go to the bus, too; may be NULL.
 	 */
 	int (*readonly_page)(void *arg, uint64_t gpa, const void *page);
+	/*
+	 * The guest has the len_bytes at hva as memory at gpa; n: the number of this piece, 0, 1, … Where it is read-only,
+	 * writes go to the bus. hva, gpa and len_bytes are aligned to pages. Negative errno.
+	 */
+	int (*add_memory)(void *arg, unsigned int n, uint64_t gpa, void *hva, uint64_t len_bytes, bool read_only);
 	void *arg;
 };
 

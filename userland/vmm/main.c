@@ -34,6 +34,8 @@
 #define DEADLINE_MORE_MS 3000u
 #define FILE_BYTES_MIN (64ull << 20) /* of logs and consoles */
 
+#define PMEM_ALIGN_BYTES (2ull << 20) /* virtio/pmem.c rounds up to it */
+
 #define EXIT_USAGE 2
 
 struct vmm {
@@ -147,13 +149,26 @@ static uint64_t largest_file(const struct vmspec *spec)
 	return most;
 }
 
+/* Address space: guest memory, and what is mapped as such. */
+static uint64_t mapped_bytes(const struct vmspec *spec)
+{
+	uint64_t sum = spec->mem_bytes;
+	struct stat st;
+	uint32_t i;
+
+	for (i = 0; i < spec->devices_n; i++)
+		if (spec->devices[i].type == VMSPEC_PMEM && !fstat(spec->devices[i].pmem.fd, &st))
+			sum += ALIGN_UP((uint64_t)st.st_size, PMEM_ALIGN_BYTES);
+	return sum;
+}
+
 static int enter_jail(struct vmm *vmm, struct err *e)
 {
 	struct vmspec *spec = &vmm->spec;
 	struct jail jail = { .uid = spec->uid,
 			     .gid = spec->gid,
 			     .file_bytes = largest_file(spec),
-			     .memory_bytes = spec->mem_bytes,
+			     .memory_bytes = mapped_bytes(spec),
 			     .parent_fd = spec->parent_fd };
 
 	/* They have done their part. */

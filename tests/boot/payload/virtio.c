@@ -412,6 +412,121 @@ static void kick_storm(void)
 	pass();
 }
 
+/*
+ * Long mode's page tables, from which 32-bit code reaches beyond 4 GiB: addresses are as they were, but [0x80000000,
+ * +4 MiB) is memory from gpa on.
+ */
+static void page_in(uint64_t gpa)
+{
+	static uint64_t top[512] __attribute__((aligned(4096)));
+	static uint64_t table[512] __attribute__((aligned(4096)));
+	static uint64_t dirs[4 * 512] __attribute__((aligned(4096)));
+	uint32_t i, v;
+
+	for (i = 0; i < 4 * 512; i++)
+		dirs[i] = (uint64_t)i << 21 | 0x83; /* present, writable, 2 MiB */
+	for (i = 0; i < 2; i++)
+		dirs[1024 + i] = (gpa + ((uint64_t)i << 21)) | 0x83;
+	for (i = 0; i < 4; i++)
+		table[i] = ptr(&dirs[i * 512]) | 3;
+	top[0] = ptr(table) | 3;
+	__asm__ volatile("mov %%cr4, %0; or $0x20, %0; mov %0, %%cr4" : "=r"(v) : : "memory");
+	__asm__ volatile("mov %0, %%cr3" : : "r"(top) : "memory");
+	__asm__ volatile("wrmsr" : : "c"(0xc0000080), "a"(0x100), "d"(0) : "memory"); /* EFER.LME */
+	__asm__ volatile("mov %%cr0, %0; or $0x80000000, %0; mov %0, %%cr0" : "=r"(v) : : "memory");
+}
+
+/* The harness gives a read-only file of 2 MiB and 100 bytes: 'p', 'm', 'e', 'm', and 'z' at 2 MiB. */
+static void virtio_pmem(void)
+{
+	const uint32_t at = 0x80000000u;
+	static uint32_t request, answer;
+
+	start_device(0);
+	check(read32(DEV + REG_CONFIG + 8) == 4u << 20 && read32(DEV + REG_CONFIG + 12) == 0);
+	page_in(read32(DEV + REG_CONFIG) | (uint64_t)read32(DEV + REG_CONFIG + 4) << 32);
+	check(read32(at) == 0x6d656d70);
+	check(read8(at + (2u << 20)) == 'z');
+	check(read32(at + (2u << 20) + 100) == 0);  /* behind the end, in the file's last page */
+	check(read32(at + (2u << 20) + 8192) == 0); /* … and past it */
+	check(read32(at + (4u << 20) - 4) == 0);
+	write32(at, 0x12345678); /* goes nowhere */
+	write32(at + (2u << 20) + 8192, 0x12345678);
+	check(read32(at) == 0x6d656d70 && read32(at + (2u << 20) + 8192) == 0);
+	answer = 0xffffffff;
+	vq.desc[0] = (struct desc){ ptr(&request), 4, DESC_NEXT, 1 };
+	vq.desc[1] = (struct desc){ ptr(&answer), 4, DESC_WRITE, 0 };
+	offer(0);
+	check(wait_used(1) && *(volatile uint32_t *)&answer == 0);
+	pass();
+}
+
+/* A file server behind vhost-user answers FUSE's first request (linux/fuse.h: struct fuse_in_header and fuse_init_in). */
+static void fuse_init(void)
+{
+	static struct {
+		uint32_t len, opcode;
+		uint64_t unique, nodeid;
+		uint32_t uid, gid, pid, padding;
+		uint32_t major, minor, max_readahead, flags, flags2, unused[11];
+	} request;
+	static struct {
+		uint32_t len;
+		int32_t error;
+		uint64_t unique;
+		uint32_t major, minor, rest[14];
+	} answer;
+	uint16_t next;
+
+	negotiate(0);
+	write32(DEV + REG_QUEUE_SEL, 1);
+	write32(DEV + REG_QUEUE_NUM, SIZE);
+	write32(DEV + REG_DESC, ptr(vq.desc));
+	write32(DEV + REG_AVAIL, ptr(&vq.avail));
+	write32(DEV + REG_USED, ptr(&vq.used));
+	write32(DEV + REG_QUEUE_READY, 1);
+	write32(DEV + REG_STATUS, ACKNOWLEDGE | DRIVER | FEATURES_OK | DRIVER_OK);
+	check(!(read32(DEV + REG_STATUS) & NEEDS_RESET));
+	clear(&answer, sizeof(answer));
+	request.len = sizeof(request);
+	request.opcode = 26; /* FUSE_INIT */
+	request.unique = 4711;
+	request.major = 7;
+	request.minor = 38;
+	request.max_readahead = 131072;
+	vq.desc[0] = (struct desc){ ptr(&request), sizeof(request), DESC_NEXT, 1 };
+	vq.desc[1] = (struct desc){ ptr(&answer), sizeof(answer), DESC_WRITE, 0 };
+	next = (uint16_t)(*used_idx + 1);
+	vq.avail.ring[vq.avail.idx % SIZE] = 0;
+	__asm__ volatile("" : : : "memory");
+	vq.avail.idx++;
+	notify(1);
+	check(wait_used(next));
+	check(answer.len >= 24 && answer.error == 0 && answer.unique == 4711 && answer.major == 7);
+}
+
+static void virtio_fs(void)
+{
+	check(read32(DEV + REG_CONFIG) == 0x72616873 && read32(DEV + REG_CONFIG + 36) == 1); /* "shar", queues */
+	fuse_init();
+	fuse_init(); /* after a reset it has its queues again */
+	pass();
+}
+
+/* It says when its file server has been killed, which the harness does. */
+static void virtio_fs_killed(void)
+{
+	uint32_t i;
+
+	fuse_init();
+	print("ready\n");
+	for (i = 0; i < PATIENCE && !(read32(DEV + REG_STATUS) & NEEDS_RESET); i++)
+		pause();
+	check(read32(DEV + REG_STATUS) & NEEDS_RESET);
+	reset_device();
+	pass();
+}
+
 /* Writes text to the console's transmit queue, then panics as a kernel does. */
 static void console_panic(void)
 {
@@ -448,5 +563,8 @@ const struct payload virtio_payloads[] = {
 	{ "register-storm", register_storm },
 	{ "kick-storm", kick_storm },
 	{ "console-panic", console_panic },
+	{ "virtio-pmem", virtio_pmem },
+	{ "virtio-fs", virtio_fs },
+	{ "virtio-fs-killed", virtio_fs_killed },
 };
 const size_t virtio_payloads_n = sizeof(virtio_payloads) / sizeof(virtio_payloads[0]);

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Requests that say anything, against a share with a few files. Each has a byte for its operation, one for its node, one
+ * for where numbers of open files are put in, one for its length, and its arguments. What lies beside the share must be
+ * as it was at the end.
+ */
+#include "tests/unit/fsd_front.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+#define NODES 8u
+
+struct known {
+	uint64_t nodes[NODES], fhs[NODES];
+	unsigned int nodes_n, fhs_n;
+};
+
+static void make_file(const char *dir, const char *name)
+{
+	char path[128];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+	if (fd < 0 || write(fd, "content", 7) != 7)
+		abort();
+	close(fd);
+}
+
+/* Later requests can name what this one brought. */
+static void learn(struct known *k, uint32_t op, const uint8_t *answer, int len)
+{
+	struct fuse_entry_out entry;
+
+	if ((op == FUSE_OPEN || op == FUSE_OPENDIR) && len >= 8)
+		memcpy(&k->fhs[k->fhs_n++ % NODES], answer, 8);
+	if (len < (int)sizeof(entry))
+		return;
+	memcpy(&entry, answer, sizeof(entry));
+	if (op == FUSE_LOOKUP || op == FUSE_MKDIR || op == FUSE_SYMLINK || op == FUSE_MKNOD || op == FUSE_CREATE)
+		k->nodes[k->nodes_n++ % NODES] = entry.nodeid;
+	if (op == FUSE_CREATE && len >= (int)sizeof(entry) + 8)
+		memcpy(&k->fhs[k->fhs_n++ % NODES], answer + sizeof(entry), 8);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	const struct fs_config config = { .cache = FS_CACHE_AUTO, .attr_timeout_ns = UINT64_MAX, .xattr = true,
+					  .remote_locks = true, .fd_limit = 64, .announce_submounts = true };
+	int cwd = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), r, rounds = 0;
+	struct known k = { .nodes = { FUSE_ROOT_ID } };
+	uint8_t arg[256], answer[4096];
+	char path[96];
+	struct front f;
+	struct stat st;
+
+	front_new(&f, &config);
+	make_file(f.dir, "beside");
+	snprintf(path, sizeof(path), "%s/share", f.dir);
+	make_file(path, "a");
+	front_connect(&f);
+	front_init(&f, ~0ull, NULL);
+	while (size >= 4 && rounds++ < 64) {
+		uint32_t op = data[0], len = min_t(size_t, data[3], size - 4);
+		uint64_t node = data[1] & 0x80 ? data[1] : k.nodes[data[1] % NODES];
+
+		memcpy(arg, data + 4, len);
+		if (len >= 8 && (data[2] & 1))
+			memcpy(arg, &k.fhs[(data[2] >> 1) % NODES], 8);
+		/* A lock that is waited for has no answer now. */
+		if (op != FUSE_SETLKW) {
+			r = front_call_raw(&f, op, node, arg, len, answer, sizeof(answer));
+			if (r == -1001 && op != FUSE_FORGET && op != FUSE_BATCH_FORGET && op != FUSE_INTERRUPT)
+				abort();
+			learn(&k, op, answer, r);
+		}
+		data += 4 + len;
+		size -= 4 + len;
+	}
+	snprintf(path, sizeof(path), "%s/beside", f.dir);
+	if (stat(path, &st) || st.st_size != 7 || st.st_nlink != 1)
+		abort();
+	front_free(&f);
+	if (fchdir(cwd))
+		abort();
+	close(cwd);
+	return 0;
+}

@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * microvm-fsd as a child, one for all shares of a sandbox. Its root is a mount tree of its own: a folder or file for each
+ * share, named by its number, read-only where that was asked for. The host sees nothing of it, and it ends with the process.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/sched.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/util.h"
+#include "sandbox/paths.h"
+#include "sandbox/sandbox_private.h"
+
+#define PROGRAM "microvm-fsd"
+#define CHILD_FD 3 /* its end of the connection */
+
+static int attach_share(const struct share *share, int tree, const char *root, size_t number, struct err *e)
+{
+	_cleanup_free_ char *at = xasprintf("%s/%zu", root, number);
+	_cleanup_close_ int file = -1;
+	struct mount_attr attr = { .attr_set = MOUNT_ATTR_RDONLY };
+	struct stat st;
+	int r;
+
+	if (fstat(tree, &st) < 0)
+		return err_errno(e, errno, "%s", share->source);
+	if (S_ISDIR(st.st_mode)) {
+		r = mkdir(at, 0755);
+	} else {
+		file = open(at, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+		r = file < 0 ? -1 : 0;
+	}
+	if (r < 0)
+		return err_errno(e, errno, "a place for %s", share->source);
+	if (share->read_only && mount_setattr(tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &attr, sizeof(attr)) < 0)
+		return err_errno(e, errno, "%s can't be made read-only", share->source);
+	if (move_mount(tree, "", AT_FDCWD, at, MOVE_MOUNT_F_EMPTY_PATH) < 0)
+		return err_errno(e, errno, "%s can't be shared", share->source);
+	return 0;
+}
+
+/* All sources are taken before the tree covers a folder of the host's. */
+static int make_tree(struct sandbox *s, struct err *e)
+{
+	const struct shares *shares = &s->shares;
+	int trees[SHARES_MAX];
+	size_t i;
+	int r = 0;
+
+	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
+		return err_errno(e, errno, "mounts of its own");
+	for (i = 0; i < shares->n; i++) {
+		if (shares->v[i].kind == SHARE_TMPFS)
+			continue;
+		trees[i] = open_tree(AT_FDCWD, shares->v[i].source, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
+		if (trees[i] < 0)
+			return err_errno(e, errno, "%s", shares->v[i].source);
+	}
+	if (mount("shares", s->home.path, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=256k,mode=0755") < 0)
+		return err_errno(e, errno, "a tmpfs on %s", s->home.path);
+	for (i = 0; !r && i < shares->n; i++)
+		if (shares->v[i].kind != SHARE_TMPFS)
+			r = attach_share(&shares->v[i], trees[i], s->home.path, i, e);
+	if (!r && mount(NULL, s->home.path, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC,
+			NULL) < 0)
+		r = err_errno(e, errno, "%s read-only", s->home.path);
+	return r;
+}
+
+static int redirect(int fd, int log_fd, struct err *e)
+{
+	_cleanup_close_ int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	/* Both are far from the numbers that are given now: the standard files were open. */
+	if (null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 || dup2(log_fd, 2) < 0)
+		return err_errno(e, errno, "/dev/null");
+	if (fd != CHILD_FD && dup2(fd, CHILD_FD) < 0)
+		return err_errno(e, errno, "its socket");
+	if (fd == CHILD_FD)
+		fcntl(fd, F_SETFD, 0);
+	return 0;
+}
+
+/* Ends in the program, or with a message on fail_fd. One thread, so anything may be called here. */
+static _Noreturn void child_main(struct sandbox *s, const char *program, int fd, int fail_fd)
+{
+	char number[16];
+	char *argv[] = { (char *)PROGRAM, (char *)"--fd", number, (char *)"--shared-dir", s->home.path, NULL };
+	char *envp[] = { NULL };
+	struct err e = ERR_INIT;
+	sigset_t none;
+	int i;
+
+	/* The parent may have died before this took effect; then nobody holds the other end of its socket, and it ends. */
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	setsid();
+	for (i = 1; i < NSIG; i++)
+		signal(i, SIG_DFL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	snprintf(number, sizeof(number), "%d", CHILD_FD);
+	fail_fd = fcntl(fail_fd, F_DUPFD_CLOEXEC, 64);
+	fd = fcntl(fd, F_DUPFD_CLOEXEC, 64);
+	if (!make_tree(s, &e) && !redirect(fd, s->log_vmm_fd, &e)) {
+		syscall(SYS_close_range, CHILD_FD + 1, ~0u, 4u /* CLOSE_RANGE_CLOEXEC */);
+		execve(program, argv, envp);
+		err_errno(&e, errno, "%s", program);
+	}
+	if (write(fail_fd, e.msg, strlen(e.msg)) < 0)
+		_exit(2);
+	_exit(1);
+}
+
+/* What the child says before its exec, which closes the pipe. */
+static int wait_for_exec(struct sandbox *s, int fd, struct err *e)
+{
+	char msg[ERR_MSG_MAX];
+	ssize_t n;
+
+	while ((n = read(fd, msg, sizeof(msg) - 1)) < 0 && errno == EINTR)
+		;
+	if (n <= 0)
+		return 0;
+	msg[n] = '\0';
+	vmm_reap(&s->fsd);
+	return err_set(e, EIO, "the file server of the shared folders can't be started: %s", msg);
+}
+
+int fileserver_start(struct sandbox *s, struct err *e)
+{
+	_cleanup_free_ char *program = NULL;
+	/* Process 1 of a pid namespace: it needs no other one to make that for it, and all that it is ends with it. */
+	struct clone_args args = {
+		.flags = CLONE_NEWPID | CLONE_PIDFD,
+		.pidfd = (uint64_t)(uintptr_t)&s->fsd.pidfd,
+		.exit_signal = SIGCHLD,
+	};
+	int pair[2], fail[2], r;
+	size_t i, n = 0;
+
+	for (i = 0; i < s->shares.n; i++)
+		n += s->shares.v[i].kind != SHARE_TMPFS;
+	if (!n)
+		return 0;
+	program = paths_program(PROGRAM, e);
+	if (!program)
+		return -e->code;
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+		return err_errno(e, errno, "socketpair");
+	s->fsd_fd = pair[0];
+	if (pipe2(fail, O_CLOEXEC) < 0) {
+		close(pair[1]);
+		return err_errno(e, errno, "pipe");
+	}
+	s->fsd.pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
+	if (!s->fsd.pid)
+		child_main(s, program, pair[1], fail[1]);
+	close(pair[1]);
+	close(fail[1]);
+	if (s->fsd.pid < 0) {
+		r = errno;
+		s->fsd.pid = 0;
+		close(fail[0]);
+		return err_errno(e, r, "starting %s", PROGRAM);
+	}
+	r = wait_for_exec(s, fail[0], e);
+	close(fail[0]);
+	return r;
+}
+
+/* Whoever waits for a file in the guest would wait forever. */
+static void on_end(struct loop_op *op, int res)
+{
+	struct sandbox *s = container_of(op, struct sandbox, fsd_op);
+
+	if (res == -ECANCELED)
+		return;
+	s->fsd_gone = true;
+	vmm_signal(&s->vmm, SIGKILL);
+}
+
+void fileserver_watch(struct sandbox *s)
+{
+	if (!s->fsd.pid)
+		return;
+	loop_op_init(&s->fsd_op, on_end);
+	loop_poll(s->loop, &s->fsd_op, s->fsd.pidfd, POLLIN);
+}
+
+void fileserver_end(struct sandbox *s)
+{
+	int i;
+
+	if (loop_op_busy(&s->fsd_op))
+		loop_cancel(s->loop, &s->fsd_op);
+	for (i = 0; i < 64 && loop_op_busy(&s->fsd_op); i++)
+		if (loop_run_once(s->loop, true) < 0)
+			break;
+	vmm_kill(&s->fsd);
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What --volume, --mount and --disk say, in docker's words. Pure: no file is looked at. */
+#ifndef SANDBOX_SHARES_H
+#define SANDBOX_SHARES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/err.h"
+#include "base/vmspec.h"
+#include "sandbox/options.h"
+
+#define SHARES_MAX 64u
+#define DISKS_MAX 16u
+
+enum share_kind { SHARE_BIND, SHARE_VOLUME, SHARE_TMPFS };
+
+struct share {
+	enum share_kind kind;
+	char *source; /* a path of the host, or a volume's name; NULL for a tmpfs */
+	char *target; /* absolute, in the container */
+	bool read_only;
+	bool make_source; /* a folder is made where source is not there, as -v does it */
+	char *options;	  /* of a tmpfs, as --tmpfs has them */
+};
+
+struct disk {
+	char *path;
+	bool read_only, direct;
+	char serial[VMSPEC_SERIAL_MAX + 1];
+};
+
+struct shares {
+	struct share *v;
+	size_t n;
+	struct disk *disks;
+	size_t disks_n;
+};
+
+/* SOURCE:TARGET[:OPTIONS]. -EINVAL, -ENOTSUP; out is empty then. */
+int share_parse_volume(const char *text, struct share *out, struct err *e);
+/* type=bind|volume|tmpfs,source=…,target=…,… */
+int share_parse_mount(const char *text, struct share *out, struct err *e);
+/* FILE[:WORD,…]: ro, rw, direct, serial=TEXT */
+int disk_parse(const char *text, struct disk *out, struct err *e);
+void share_free(struct share *s);
+void disk_free(struct disk *d);
+
+/* All of a run; outer targets come before inner ones. -EINVAL: a target is given twice. */
+int shares_parse(const struct run_options *o, struct shares *out, struct err *e);
+void shares_free(struct shares *s);
+
+#endif
