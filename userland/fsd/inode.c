@@ -333,7 +333,11 @@ static struct inode *find(struct fs *fs, const struct statx *stx, int fd, const 
 			continue;
 		if (inode->fd >= 0)
 			found = inode;
-		else if ((now || !make_handle(fd, name, &now)) && same_handle(inode->handle, now))
+		if (found)
+			break;
+		if (!now && make_handle(fd, name, &now))
+			break;
+		if (now && same_handle(inode->handle, now))
 			found = inode;
 	}
 	free(now);

@@ -13,11 +13,12 @@
 #include "base/util.h"
 #include "fsd/jail.h"
 
+/* clang-format off */
 static const uint16_t allowed[] = {
 	/* the loop, the queues, the socket */
 	SYS_io_uring_enter, SYS_write, SYS_recvmsg, SYS_sendto, SYS_close, SYS_mmap, SYS_munmap, SYS_madvise, SYS_brk,
 	SYS_mremap, SYS_clock_gettime, SYS_exit_group, SYS_exit, SYS_restart_syscall, SYS_fstat, SYS_newfstatat,
-	SYS_rt_sigreturn, SYS_futex, SYS_io_uring_register,
+	SYS_rt_sigreturn, SYS_futex,
 	/* names and attributes */
 	SYS_openat2, SYS_openat, SYS_statx, SYS_readlinkat, SYS_mkdirat, SYS_mknodat, SYS_symlinkat, SYS_linkat,
 	SYS_unlinkat, SYS_renameat, SYS_renameat2, SYS_fchmodat, SYS_fchownat, SYS_utimensat, SYS_ftruncate, SYS_fstatfs,
@@ -29,6 +30,7 @@ static const uint16_t allowed[] = {
 	/* the caller */
 	SYS_umask, SYS_setfsuid, SYS_setfsgid, SYS_capget, SYS_capset,
 };
+/* clang-format on */
 
 static void on_denied(int sig, siginfo_t *info, void *context)
 {
