@@ -126,8 +126,7 @@ struct inode *inode_at(struct fs *fs, uint32_t index);
 uint32_t inode_index(struct fs *fs, const struct inode *inode);
 int inode_add_root(struct fs *fs);
 /* Looks name up in parent, makes the inode known and counts one lookup more. *stx is its attributes. */
-int inode_lookup(struct fs *fs, struct inode *parent, const char *name, uint64_t ino_hint, struct inode **out,
-		 struct statx *stx);
+int inode_lookup(struct fs *fs, struct inode *parent, const char *name, struct inode **out, struct statx *stx);
 /* The same for an open file that was just made. */
 int inode_from_fd(struct fs *fs, int fd, struct inode **out, struct statx *stx);
 void inode_forget(struct fs *fs, struct inode *inode, uint64_t lookups);

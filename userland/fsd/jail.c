@@ -54,6 +54,8 @@ static void wait_for(pid_t child)
 	sigset_t set;
 	int status, sig;
 
+	/* It has no business with the front end. */
+	close_range(3, ~0u, 0);
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
