@@ -162,7 +162,7 @@ static inline void front_new(struct front *f, const struct fs_config *config)
 	if (!mkdtemp(f->dir))
 		abort();
 	snprintf(share, sizeof(share), "%s/share", f->dir);
-	if (mkdir(share, 0755) || jail_none(share, &f->root_fd, &f->proc_fd, &e) || loop_new(&f->loop, 64, 0) ||
+	if (mkdir(share, 0755) || fsd_jail_none(share, &f->root_fd, &f->proc_fd, &e) || loop_new(&f->loop, 64, 0) ||
 	    fs_new(&f->fs, f->loop, &f->config, f->root_fd, f->proc_fd, &e) || fs_prepare(f->fs, &e) ||
 	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sock) ||
 	    session_new(&f->session, f->loop, f->fs, sock[0], 4, &e)) {

@@ -38,7 +38,7 @@ static int open_share(const char *shared_dir, int *root_fd, struct err *e)
 	return *root_fd < 0 ? err_errno(e, errno, "shared folder %s", shared_dir) : 0;
 }
 
-int jail_none(const char *shared_dir, int *root_fd, int *proc_fd, struct err *e)
+int fsd_jail_none(const char *shared_dir, int *root_fd, int *proc_fd, struct err *e)
 {
 	if (open_share(shared_dir, root_fd, e))
 		return -e->code;
@@ -126,7 +126,7 @@ static int enter_share(const char *shared_dir, bool read_only, int *root_fd, int
 	return 0;
 }
 
-uint32_t jail_files(uint32_t fd_limit)
+uint32_t fsd_jail_files(uint32_t fd_limit)
 {
 	struct rlimit lim = { .rlim_cur = fd_limit + SPARE_FDS, .rlim_max = fd_limit + SPARE_FDS };
 
@@ -180,7 +180,7 @@ static int drop_rights(struct err *e)
 	return 0;
 }
 
-int jail_enter(const char *shared_dir, bool read_only, uint32_t fd_limit, int *root_fd, int *proc_fd, struct err *e)
+int fsd_jail_enter(const char *shared_dir, bool read_only, uint32_t fd_limit, int *root_fd, int *proc_fd, struct err *e)
 {
 	if (own_namespaces(e) || enter_share(shared_dir, read_only, root_fd, proc_fd, e) || set_limits(e) ||
 	    drop_rights(e))
