@@ -45,8 +45,12 @@ static void learn(struct known *k, uint32_t op, const uint8_t *answer, int len)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	const struct fs_config config = { .cache = FS_CACHE_AUTO, .attr_timeout_ns = UINT64_MAX, .xattr = true,
-					  .remote_locks = true, .fd_limit = 64, .announce_submounts = true };
+	const struct fs_config config = { .cache = FS_CACHE_AUTO,
+					  .attr_timeout_ns = UINT64_MAX,
+					  .xattr = true,
+					  .remote_locks = true,
+					  .fd_limit = 64,
+					  .announce_submounts = true };
 	int cwd = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), r, rounds = 0;
 	struct known k = { .nodes = { FUSE_ROOT_ID } };
 	uint8_t arg[256], answer[4096];

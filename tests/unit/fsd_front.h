@@ -64,12 +64,12 @@ static inline void front_send(struct front *f, uint32_t request, uint32_t flags,
 	if (len)
 		memcpy(msg.payload, payload, min_t(uint32_t, len, 512));
 	if (fds_n) {
+		control.align.cmsg_level = SOL_SOCKET;
+		control.align.cmsg_type = SCM_RIGHTS;
+		control.align.cmsg_len = CMSG_LEN(fds_n * sizeof(int));
+		memcpy(CMSG_DATA(&control.align), fds, fds_n * sizeof(int));
 		m.msg_control = &control;
 		m.msg_controllen = CMSG_SPACE(fds_n * sizeof(int));
-		CMSG_FIRSTHDR(&m)->cmsg_level = SOL_SOCKET;
-		CMSG_FIRSTHDR(&m)->cmsg_type = SCM_RIGHTS;
-		CMSG_FIRSTHDR(&m)->cmsg_len = CMSG_LEN(fds_n * sizeof(int));
-		memcpy(CMSG_DATA(CMSG_FIRSTHDR(&m)), fds, fds_n * sizeof(int));
 	}
 	if (sendmsg(f->sock, &m, MSG_NOSIGNAL) < 0)
 		perror("sendmsg");
@@ -162,7 +162,7 @@ static inline void front_new(struct front *f, const struct fs_config *config)
 	if (!mkdtemp(f->dir))
 		abort();
 	snprintf(share, sizeof(share), "%s/share", f->dir);
-	if (mkdir(share, 0755) || jail_none(share, &f->root_fd, &f->proc_fd, &e) || loop_new(&f->loop, 64, 0) ||
+	if (mkdir(share, 0755) || fsd_jail_none(share, &f->root_fd, &f->proc_fd, &e) || loop_new(&f->loop, 64, 0) ||
 	    fs_new(&f->fs, f->loop, &f->config, f->root_fd, f->proc_fd, &e) || fs_prepare(f->fs, &e) ||
 	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sock) ||
 	    session_new(&f->session, f->loop, f->fs, sock[0], 4, &e)) {
@@ -213,8 +213,8 @@ static inline void front_put(struct front *f, unsigned int slot, const void *out
 
 	if (out_len)
 		memcpy(f->mem + FRONT_OUT + slot * 0x10000, out, out_len);
-	desc[head] = (struct vring_desc){ FRONT_OUT + slot * 0x10000, out_len,
-					  in_len ? VRING_DESC_F_NEXT : 0, (uint16_t)(head + 1) };
+	desc[head] = (struct vring_desc){ FRONT_OUT + slot * 0x10000, out_len, in_len ? VRING_DESC_F_NEXT : 0,
+					  (uint16_t)(head + 1) };
 	if (in_len)
 		desc[head + 1] = (struct vring_desc){ FRONT_IN + slot * 0x20000, in_len, VRING_DESC_F_WRITE, 0 };
 	avail->ring[f->avail_idx & (FRONT_SIZE - 1)] = head;
@@ -245,8 +245,12 @@ static inline unsigned int front_wait(struct front *f, unsigned int n)
 static inline int front_call_raw(struct front *f, uint32_t opcode, uint64_t node, const void *arg, size_t len,
 				 void *answer, uint32_t room)
 {
-	struct fuse_in_header head = { .len = (uint32_t)(sizeof(head) + len), .opcode = opcode, .unique = ++f->unique,
-				       .nodeid = node, .uid = f->uid, .gid = f->gid };
+	struct fuse_in_header head = { .len = (uint32_t)(sizeof(head) + len),
+				       .opcode = opcode,
+				       .unique = ++f->unique,
+				       .nodeid = node,
+				       .uid = f->uid,
+				       .gid = f->gid };
 	struct fuse_out_header out;
 	uint8_t request[0x10000];
 
@@ -289,7 +293,10 @@ static inline int front_call(struct front *f, uint32_t opcode, uint64_t node, co
 
 static inline int front_init(struct front *f, uint64_t flags, struct fuse_init_out *out)
 {
-	struct fuse_init_in in = { .major = 7, .minor = 38, .max_readahead = 65536, .flags = (uint32_t)flags,
+	struct fuse_init_in in = { .major = 7,
+				   .minor = 38,
+				   .max_readahead = 65536,
+				   .flags = (uint32_t)flags,
 				   .flags2 = (uint32_t)(flags >> 32) };
 	struct fuse_init_out dummy;
 

@@ -24,8 +24,8 @@ static void start(const struct fs_config *config)
 
 static void setup(void)
 {
-	start(&(struct fs_config){ .cache = FS_CACHE_AUTO, .attr_timeout_ns = UINT64_MAX, .xattr = true,
-				   .remote_locks = true });
+	start(&(struct fs_config){
+		.cache = FS_CACHE_AUTO, .attr_timeout_ns = UINT64_MAX, .xattr = true, .remote_locks = true });
 }
 
 static void teardown(void)
@@ -156,9 +156,9 @@ START_TEST(refuses_names)
 		ck_assert_int_eq(front_call(&f, FUSE_MKDIR, ROOT, &(struct fuse_mkdir_in){ 0755, 0 }, 8, bad[i], NULL,
 					    &out, sizeof(out)),
 				 -EINVAL);
-		ck_assert_int_eq(front_call(&f, FUSE_RENAME, ROOT, &(struct fuse_rename_in){ ROOT }, 8, "a", bad[i],
-					    NULL, 0),
-				 -EINVAL);
+		ck_assert_int_eq(
+			front_call(&f, FUSE_RENAME, ROOT, &(struct fuse_rename_in){ ROOT }, 8, "a", bad[i], NULL, 0),
+			-EINVAL);
 	}
 	memset(long_name, 'x', sizeof(long_name));
 	long_name[256] = 0;
@@ -245,10 +245,12 @@ START_TEST(reads_and_writes)
 	ck_assert_int_eq(release(FUSE_RELEASE, id, other), 0);
 	ck_assert_int_eq(release(FUSE_RELEASE, id, other), -EBADF);
 	ck_assert_int_eq(read_at(id, other, 0, 4, text), -EBADF);
-	ck_assert_int_eq(front_call(&f, FUSE_FSYNC, id, &(struct fuse_fsync_in){ .fh = fh }, 16, NULL, NULL, NULL, 0), 0);
-	ck_assert_int_eq(front_call(&f, FUSE_FLUSH, id, &(struct fuse_flush_in){ .fh = fh }, 24, NULL, NULL, NULL, 0), 0);
-	ck_assert_int_eq(front_call(&f, FUSE_FALLOCATE, id,
-				    &(struct fuse_fallocate_in){ .fh = fh, .length = 4096 }, 32, NULL, NULL, NULL, 0),
+	ck_assert_int_eq(front_call(&f, FUSE_FSYNC, id, &(struct fuse_fsync_in){ .fh = fh }, 16, NULL, NULL, NULL, 0),
+			 0);
+	ck_assert_int_eq(front_call(&f, FUSE_FLUSH, id, &(struct fuse_flush_in){ .fh = fh }, 24, NULL, NULL, NULL, 0),
+			 0);
+	ck_assert_int_eq(front_call(&f, FUSE_FALLOCATE, id, &(struct fuse_fallocate_in){ .fh = fh, .length = 4096 }, 32,
+				    NULL, NULL, NULL, 0),
 			 0);
 	ck_assert_int_eq(read_at(id, fh, 0, 64, text), 64);
 	ck_assert_int_eq(front_call(&f, FUSE_FALLOCATE, id,
@@ -348,8 +350,11 @@ END_TEST
 
 START_TEST(sets_attributes)
 {
-	struct fuse_setattr_in in = { .valid = FATTR_MODE | FATTR_SIZE | FATTR_MTIME, .mode = 0601, .size = 3,
-				      .mtime = 1000000000, .mtimensec = 5 };
+	struct fuse_setattr_in in = { .valid = FATTR_MODE | FATTR_SIZE | FATTR_MTIME,
+				      .mode = 0601,
+				      .size = 3,
+				      .mtime = 1000000000,
+				      .mtimensec = 5 };
 	struct fuse_attr_out out;
 	struct fuse_statfs_out vfs;
 	uint64_t id;
@@ -404,16 +409,17 @@ START_TEST(lists_folders)
 		snprintf(name, sizeof(name), "file-%d", i);
 		host_file(name, "");
 	}
-	ck_assert_int_eq(front_call(&f, FUSE_OPENDIR, ROOT, &in, sizeof(in), NULL, NULL, &out, sizeof(out)), sizeof(out));
+	ck_assert_int_eq(front_call(&f, FUSE_OPENDIR, ROOT, &in, sizeof(in), NULL, NULL, &out, sizeof(out)),
+			 sizeof(out));
 	ck_assert_int_eq(count_entries(out.fh, FUSE_READDIR, 4096), 52);
 	ck_assert_int_eq(count_entries(out.fh, FUSE_READDIR, 100), 52);
 	ck_assert_uint_eq(fs_inodes(f.fs), 1);
 	ck_assert_int_eq(count_entries(out.fh, FUSE_READDIRPLUS, 4096), 52);
 	ck_assert_int_eq(count_entries(out.fh, FUSE_READDIRPLUS, 400), 52);
 	ck_assert_uint_eq(fs_inodes(f.fs), 51);
-	ck_assert_int_eq(front_call(&f, FUSE_FSYNCDIR, ROOT, &(struct fuse_fsync_in){ .fh = out.fh }, 16, NULL, NULL,
-				    NULL, 0),
-			 0);
+	ck_assert_int_eq(
+		front_call(&f, FUSE_FSYNCDIR, ROOT, &(struct fuse_fsync_in){ .fh = out.fh }, 16, NULL, NULL, NULL, 0),
+		0);
 	ck_assert_int_eq(front_call(&f, FUSE_SYNCFS, ROOT, &(struct fuse_syncfs_in){ 0 }, 8, NULL, NULL, NULL, 0), 0);
 	ck_assert_int_eq(release(FUSE_RELEASEDIR, ROOT, out.fh), 0);
 }
@@ -437,9 +443,9 @@ START_TEST(keeps_attributes)
 	ck_assert_int_eq(front_call(&f, FUSE_LISTXATTR, id, &get, sizeof(get), NULL, NULL, value, 64), 7);
 	get.size = 2;
 	ck_assert_int_eq(front_call(&f, FUSE_GETXATTR, id, &get, sizeof(get), "user.a", NULL, value, 64), -ERANGE);
-	ck_assert_int_eq(front_call(&f, FUSE_GETXATTR, id, &get, sizeof(get), "system.posix_acl_access", NULL, value,
-				    64),
-			 -EOPNOTSUPP);
+	ck_assert_int_eq(
+		front_call(&f, FUSE_GETXATTR, id, &get, sizeof(get), "system.posix_acl_access", NULL, value, 64),
+		-EOPNOTSUPP);
 	set.in.size = 400;
 	ck_assert_int_eq(front_call_raw(&f, FUSE_SETXATTR, id, &set, sizeof(set.in) + 10, NULL, 0), -EINVAL);
 	ck_assert_int_eq(front_call(&f, FUSE_REMOVEXATTR, id, NULL, 0, "user.a", NULL, NULL, 0), 0);
@@ -664,9 +670,9 @@ START_TEST(maps_owners)
 	start(&config);
 	f.uid = 5;
 	f.gid = 6;
-	ck_assert_int_eq(front_call(&f, FUSE_MKDIR, ROOT, &(struct fuse_mkdir_in){ 0755, 0 }, 8, "d", NULL, &out,
-				    sizeof(out)),
-			 sizeof(out));
+	ck_assert_int_eq(
+		front_call(&f, FUSE_MKDIR, ROOT, &(struct fuse_mkdir_in){ 0755, 0 }, 8, "d", NULL, &out, sizeof(out)),
+		sizeof(out));
 	ck_assert_int_eq(stat(host("d"), &st), 0);
 	ck_assert(st.st_uid == 100005 && st.st_gid == 200006);
 	ck_assert(out.attr.uid == 5 && out.attr.gid == 6);
@@ -674,9 +680,9 @@ START_TEST(maps_owners)
 	ck_assert_int_eq(lookup(ROOT, "a", &out), sizeof(out));
 	ck_assert(out.attr.uid == IDMAP_NOBODY && out.attr.gid == IDMAP_NOBODY);
 	f.uid = 70000;
-	ck_assert_int_eq(front_call(&f, FUSE_MKDIR, ROOT, &(struct fuse_mkdir_in){ 0755, 0 }, 8, "e", NULL, &out,
-				    sizeof(out)),
-			 -EOVERFLOW);
+	ck_assert_int_eq(
+		front_call(&f, FUSE_MKDIR, ROOT, &(struct fuse_mkdir_in){ 0755, 0 }, 8, "e", NULL, &out, sizeof(out)),
+		-EOVERFLOW);
 }
 END_TEST
 

@@ -193,13 +193,14 @@ END_TEST
 
 START_TEST(refuses_queues_outside_of_memory)
 {
-	struct vhost_user_vring_addr addr = { .index = FRONT_QUEUE, .desc = FRONT_USER + FRONT_MEM - 16,
-					      .avail = FRONT_USER, .used = FRONT_USER };
+	struct vhost_user_vring_addr addr = {
+		.index = FRONT_QUEUE, .desc = FRONT_USER + FRONT_MEM - 16, .avail = FRONT_USER, .used = FRONT_USER
+	};
 
 	front_memory(&f);
 	front_state(&f, VHOST_USER_SET_VRING_NUM, FRONT_QUEUE, FRONT_SIZE);
 	front_send(&f, VHOST_USER_SET_VRING_ADDR, 0, &addr, sizeof(addr), NULL, 0);
-	front_u64(&f, VHOST_USER_SET_VRING_KICK, FRONT_QUEUE, f.kick_fd);
+	front_send(&f, VHOST_USER_SET_VRING_KICK, 0, &(uint64_t){ FRONT_QUEUE }, 8, &f.kick_fd, 1);
 	ck_assert(gone());
 }
 END_TEST
@@ -251,8 +252,8 @@ END_TEST
 
 START_TEST(reads_options)
 {
-	char *good[] = { "fsd",	  "--shared-dir", "/x",	    "--fd=3",	"--cache",     "none",	    "--readonly",
-			 "--queues", "4",	  "--uid-map", "0:1:2", "--attr-timeout", "250ms", NULL };
+	char *good[] = { "fsd", "--shared-dir", "/x",	 "--fd=3",	   "--cache", "none", "--readonly", "--queues",
+			 "4",	"--uid-map",	"0:1:2", "--attr-timeout", "250ms",   NULL };
 	static char *bad[][6] = {
 		{ "fsd", "--fd=3" },
 		{ "fsd", "--shared-dir=/x" },

@@ -343,6 +343,54 @@ START_TEST(a_restricted_loop_refuses_the_rest)
 }
 END_TEST
 
+START_TEST(a_multishot_poll_tells_each_signal)
+{
+	struct result r = RESULT;
+	int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), i;
+
+	loop_poll_multishot(loop, &r.op, fd, POLLIN);
+	for (i = 1; i <= 3; i++) {
+		ck_assert_int_eq(loop_run_once(loop, false), 0);
+		ck_assert_int_eq(r.calls, i - 1);
+		ck_assert_int_eq(eventfd_write(fd, 1), 0);
+		run_until(&r, i);
+		ck_assert(r.res & POLLIN);
+		ck_assert(loop_op_busy(&r.op));
+	}
+	loop_cancel(loop, &r.op);
+	run_until(&r, 4);
+	ck_assert_int_eq(r.res, -ECANCELED);
+	ck_assert(!loop_op_busy(&r.op));
+	close(fd);
+}
+END_TEST
+
+START_TEST(a_loop_for_any_fd_restricts_operations_only)
+{
+	struct result r = RESULT;
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	struct loop *old = loop;
+	uint64_t v = 0;
+	int fd = eventfd(7, EFD_CLOEXEC), self;
+
+	ck_assert_int_eq(loop_new(&loop, 8, LOOP_RESTRICTED | LOOP_ANY_FD), 0);
+	self = loop_personality(loop);
+	ck_assert_int_gt(self, 0);
+	ck_assert_int_eq(loop_enable(loop), 0);
+	loop_read(loop, &r.op, fd, &v, sizeof(v), -1);
+	loop_as(loop, &r.op, self);
+	run_until(&r, 1);
+	ck_assert_int_eq(r.res, sizeof(v));
+	ck_assert_uint_eq(v, 7);
+	loop_connect(loop, &r.op, fd, (struct sockaddr *)&addr, sizeof(addr));
+	run_until(&r, 2);
+	ck_assert_int_eq(r.res, -EACCES);
+	loop_free(loop);
+	loop = old;
+	close(fd);
+}
+END_TEST
+
 Suite *test_suite(void);
 
 Suite *test_suite(void)
@@ -362,6 +410,8 @@ Suite *test_suite(void)
 	tcase_add_test(t, many_requests_at_once);
 	tcase_add_test(t, calls_from_other_threads_run_in_the_loops);
 	tcase_add_test(t, a_restricted_loop_refuses_the_rest);
+	tcase_add_test(t, a_multishot_poll_tells_each_signal);
+	tcase_add_test(t, a_loop_for_any_fd_restricts_operations_only);
 	suite_add_tcase(s, t);
 	return s;
 }

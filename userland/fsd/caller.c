@@ -37,8 +37,7 @@ int fs_prepare(struct fs *fs, struct err *e)
 		return 0;
 	bits = prctl(PR_GET_SECUREBITS);
 	/* A jail may have set and locked it already, and dropped the right to do so. */
-	if (bits < 0 ||
-	    (!(bits & SECBIT_NO_SETUID_FIXUP) && prctl(PR_SET_SECUREBITS, bits | SECBIT_NO_SETUID_FIXUP)))
+	if (bits < 0 || (!(bits & SECBIT_NO_SETUID_FIXUP) && prctl(PR_SET_SECUREBITS, bits | SECBIT_NO_SETUID_FIXUP)))
 		return err_errno(e, errno, "PR_SET_SECUREBITS");
 	if (change_fsetid(false) == 0) {
 		r = loop_personality(fs->loop);

@@ -11,14 +11,14 @@
 #include "virtio/iov.h"
 
 enum op_flags {
-	OP_WRITES = 1,	  /* refused on a read-only share */
-	OP_BARE = 2,	  /* nodeid means nothing */
-	OP_SILENT = 4,	  /* no answer, whatever happens */
-	OP_DATA = 8,	  /* what follows the arguments stays where it is */
-	OP_REST = 16,	  /* more may follow the arguments and names */
+	OP_WRITES = 1,	   /* refused on a read-only share */
+	OP_BARE = 2,	   /* nodeid means nothing */
+	OP_SILENT = 4,	   /* no answer, whatever happens */
+	OP_DATA = 8,	   /* what follows the arguments stays where it is */
+	OP_REST = 16,	   /* more may follow the arguments and names */
 	OP_ANY_NAMES = 32, /* names are not steps in a folder */
-	OP_XATTR = 64,	  /* only with extended attributes switched on */
-	OP_LOCKS = 128,	  /* only with locks on the host */
+	OP_XATTR = 64,	   /* only with extended attributes switched on */
+	OP_LOCKS = 128,	   /* only with locks on the host */
 };
 
 static const struct op {
@@ -67,7 +67,8 @@ static const struct op {
 	[FUSE_READDIRPLUS] = { "READDIRPLUS", fs_op_readdirplus, sizeof(struct fuse_read_in), 0, 0 },
 	[FUSE_RENAME2] = { "RENAME2", fs_op_rename2, sizeof(struct fuse_rename2_in), 2, OP_WRITES },
 	[FUSE_LSEEK] = { "LSEEK", fs_op_lseek, sizeof(struct fuse_lseek_in), 0, 0 },
-	[FUSE_COPY_FILE_RANGE] = { "COPY_FILE_RANGE", fs_op_copy, sizeof(struct fuse_copy_file_range_in), 0, OP_WRITES },
+	[FUSE_COPY_FILE_RANGE] = { "COPY_FILE_RANGE", fs_op_copy, sizeof(struct fuse_copy_file_range_in), 0,
+				   OP_WRITES },
 	[FUSE_SYNCFS] = { "SYNCFS", fs_op_syncfs, sizeof(struct fuse_syncfs_in), 0, 0 },
 	[FUSE_TMPFILE] = { "TMPFILE", fs_op_tmpfile, sizeof(struct fuse_create_in), 1,
 			   OP_WRITES | OP_REST | OP_ANY_NAMES },
@@ -219,8 +220,8 @@ void fs_serve(struct fs *fs, struct fs_req *req)
 		req->done(req, 0);
 		return;
 	}
-	c.reply_max = op->flags & OP_SILENT ? 0
-					    : min_t(size_t, in_bytes - sizeof(struct fuse_out_header), FS_REPLY_MAX);
+	c.reply_max =
+		op->flags & OP_SILENT ? 0 : min_t(size_t, in_bytes - sizeof(struct fuse_out_header), FS_REPLY_MAX);
 	r = prepare(fs, req, &c, op, out_bytes);
 	if (!r)
 		r = op->run(fs, &c);

@@ -24,7 +24,7 @@
 #define FS_WAITERS_MAX 64u
 #define FS_INODE_NONE UINT32_MAX
 
-#define FS_LATER INT32_MIN	/* a handler's: the answer comes later */
+#define FS_LATER INT32_MIN	   /* a handler's: the answer comes later */
 #define FS_NOTHING (INT32_MIN + 1) /* no answer is due */
 
 enum fs_async { FS_SYNC, FS_READ, FS_WRITE, FS_FSYNC, FS_FALLOCATE, FS_LOCK };
@@ -36,7 +36,7 @@ struct inode {
 	uint32_t mnt, mode; /* mnt: index into mounts[]; of mode only the type */
 	uint32_t next;	    /* in its hash chain, or in the free list */
 	uint32_t index, generation;
-	int32_t fd; /* O_PATH; -1: handle counts */
+	int32_t fd;    /* O_PATH; -1: handle counts */
 	uint32_t refs; /* open handles that belong to it */
 	struct file_handle *handle;
 	struct posix_lock *locks;
@@ -44,7 +44,7 @@ struct inode {
 
 struct handle {
 	uint32_t inode, generation;
-	int32_t fd; /* -1: free */
+	int32_t fd;    /* -1: free */
 	uint32_t busy; /* requests in flight */
 	uint32_t index, next_free;
 	uint64_t pos; /* of a folder: where getdents64 goes on */
@@ -60,9 +60,9 @@ struct fs {
 	struct loop *loop;
 	const struct fs_config *config;
 	int root_fd, proc_fd;
-	bool ready; /* INIT has been */
-	bool root;  /* owners can be changed */
-	bool setxattr_ext; /* the long form was agreed on */
+	bool ready;	    /* INIT has been */
+	bool root;	    /* owners can be changed */
+	bool setxattr_ext;  /* the long form was agreed on */
 	uint32_t open_keep; /* FOPEN_ flags of each open */
 	mode_t umask;
 	uint32_t fsuid, fsgid;
@@ -126,8 +126,7 @@ struct inode *inode_at(struct fs *fs, uint32_t index);
 uint32_t inode_index(struct fs *fs, const struct inode *inode);
 int inode_add_root(struct fs *fs);
 /* Looks name up in parent, makes the inode known and counts one lookup more. *stx is its attributes. */
-int inode_lookup(struct fs *fs, struct inode *parent, const char *name, uint64_t ino_hint, struct inode **out,
-		 struct statx *stx);
+int inode_lookup(struct fs *fs, struct inode *parent, const char *name, struct inode **out, struct statx *stx);
 /* The same for an open file that was just made. */
 int inode_from_fd(struct fs *fs, int fd, struct inode **out, struct statx *stx);
 void inode_forget(struct fs *fs, struct inode *inode, uint64_t lookups);

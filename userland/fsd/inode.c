@@ -333,7 +333,11 @@ static struct inode *find(struct fs *fs, const struct statx *stx, int fd, const 
 			continue;
 		if (inode->fd >= 0)
 			found = inode;
-		else if ((now || !make_handle(fd, name, &now)) && same_handle(inode->handle, now))
+		if (found)
+			break;
+		if (!now && make_handle(fd, name, &now))
+			break;
+		if (now && same_handle(inode->handle, now))
 			found = inode;
 	}
 	free(now);
@@ -384,8 +388,7 @@ static int make_known(struct fs *fs, int path_fd, const struct statx *stx, struc
 	return 0;
 }
 
-int inode_lookup(struct fs *fs, struct inode *parent, const char *name, uint64_t ino_hint, struct inode **out,
-		 struct statx *stx)
+int inode_lookup(struct fs *fs, struct inode *parent, const char *name, struct inode **out, struct statx *stx)
 {
 	bool own;
 	int dir = inode_fd(fs, parent, &own), fd, r;

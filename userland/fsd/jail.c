@@ -28,7 +28,7 @@ int umount2(const char *target, int flags);
 #define SPARE_FDS 64u /* queues, ring, socket, memory */
 
 /* Owners and modes are the guest's to say, whoever they belong to; nothing else of root's rights is of use here. */
-#define CAPS_KEPT \
+#define CAPS_KEPT                                                                                                     \
 	(1u << CAP_CHOWN | 1u << CAP_DAC_OVERRIDE | 1u << CAP_DAC_READ_SEARCH | 1u << CAP_FOWNER | 1u << CAP_FSETID | \
 	 1u << CAP_SETUID | 1u << CAP_SETGID | 1u << CAP_SETFCAP)
 
@@ -38,7 +38,7 @@ static int open_share(const char *shared_dir, int *root_fd, struct err *e)
 	return *root_fd < 0 ? err_errno(e, errno, "shared folder %s", shared_dir) : 0;
 }
 
-int jail_none(const char *shared_dir, int *root_fd, int *proc_fd, struct err *e)
+int fsd_jail_none(const char *shared_dir, int *root_fd, int *proc_fd, struct err *e)
 {
 	if (open_share(shared_dir, root_fd, e))
 		return -e->code;
@@ -54,6 +54,8 @@ static void wait_for(pid_t child)
 	sigset_t set;
 	int status, sig;
 
+	/* It has no business with the front end. */
+	close_range(3, ~0u, 0);
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
@@ -102,7 +104,8 @@ static int enter_share(const char *shared_dir, bool read_only, int *root_fd, int
 
 	if (read_only)
 		attr.attr_set |= MOUNT_ATTR_RDONLY;
-	if (mount(NULL, "/", NULL, (16384 | 524288) /* MS_REC | MS_SLAVE: later mounts below the share are seen */, NULL))
+	if (mount(NULL, "/", NULL, (16384 | 524288) /* MS_REC | MS_SLAVE: later mounts below the share are seen */,
+		  NULL))
 		return err_errno(e, errno, "mounts of its own");
 	tree = (int)syscall(SYS_open_tree, AT_FDCWD, shared_dir, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
 	if (tree < 0)
@@ -123,7 +126,7 @@ static int enter_share(const char *shared_dir, bool read_only, int *root_fd, int
 	return 0;
 }
 
-uint32_t jail_files(uint32_t fd_limit)
+uint32_t fsd_jail_files(uint32_t fd_limit)
 {
 	struct rlimit lim = { .rlim_cur = fd_limit + SPARE_FDS, .rlim_max = fd_limit + SPARE_FDS };
 
@@ -160,8 +163,8 @@ static int drop_rights(struct err *e)
 	int cap;
 
 	/* File system ids change with each caller; that must not change capabilities. */
-	if (prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP | SECBIT_NO_SETUID_FIXUP_LOCKED | SECBIT_NOROOT |
-					     SECBIT_NOROOT_LOCKED))
+	if (prctl(PR_SET_SECUREBITS,
+		  SECBIT_NO_SETUID_FIXUP | SECBIT_NO_SETUID_FIXUP_LOCKED | SECBIT_NOROOT | SECBIT_NOROOT_LOCKED))
 		return err_errno(e, errno, "PR_SET_SECUREBITS");
 	for (cap = 0; prctl(PR_CAPBSET_DROP, cap) == 0; cap++)
 		;
@@ -177,7 +180,7 @@ static int drop_rights(struct err *e)
 	return 0;
 }
 
-int jail_enter(const char *shared_dir, bool read_only, uint32_t fd_limit, int *root_fd, int *proc_fd, struct err *e)
+int fsd_jail_enter(const char *shared_dir, bool read_only, uint32_t fd_limit, int *root_fd, int *proc_fd, struct err *e)
 {
 	if (own_namespaces(e) || enter_share(shared_dir, read_only, root_fd, proc_fd, e) || set_limits(e) ||
 	    drop_rights(e))

@@ -14,12 +14,13 @@
  * devices and set-id programs, read-only if so, and made the root; limits; the capabilities that owners need.
  * *root_fd, *proc_fd: the share, and /proc/self/fd, which is also the current folder.
  */
-int jail_enter(const char *shared_dir, bool read_only, uint32_t fd_limit, int *root_fd, int *proc_fd, struct err *e);
+int fsd_jail_enter(const char *shared_dir, bool read_only, uint32_t fd_limit, int *root_fd, int *proc_fd,
+		   struct err *e);
 /* Without a jail: the same two fds, and the current folder. */
-int jail_none(const char *shared_dir, int *root_fd, int *proc_fd, struct err *e);
+int fsd_jail_none(const char *shared_dir, int *root_fd, int *proc_fd, struct err *e);
 /* Raises the limit of open files as far as may be; returns what *fd_limit can be. */
-uint32_t jail_files(uint32_t fd_limit);
+uint32_t fsd_jail_files(uint32_t fd_limit);
 /* The list of system calls, from here on. */
-int jail_seccomp(struct err *e);
+int fsd_jail_seccomp(struct err *e);
 
 #endif

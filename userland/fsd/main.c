@@ -68,9 +68,9 @@ static int serve(struct options *o, int sock, struct err *e)
 	struct fs *fs = NULL;
 	int root_fd = -1, proc_fd = -1, r;
 
-	o->fs.fd_limit = jail_files(o->fs.fd_limit);
-	if (o->no_jail ? jail_none(o->shared_dir, &root_fd, &proc_fd, e)
-		       : jail_enter(o->shared_dir, o->fs.read_only, o->fs.fd_limit, &root_fd, &proc_fd, e))
+	o->fs.fd_limit = fsd_jail_files(o->fs.fd_limit);
+	if (o->no_jail ? fsd_jail_none(o->shared_dir, &root_fd, &proc_fd, e)
+		       : fsd_jail_enter(o->shared_dir, o->fs.read_only, o->fs.fd_limit, &root_fd, &proc_fd, e))
 		return -e->code;
 	/* The ring belongs to the process that uses it, and to the credentials that it has then. */
 	r = loop_new(&loop, LOOP_ENTRIES, LOOP_RESTRICTED | LOOP_ANY_FD);
@@ -84,7 +84,7 @@ static int serve(struct options *o, int sock, struct err *e)
 	if (!r && loop_enable(loop))
 		r = err_errno(e, errno, "io_uring: enabling the ring");
 	if (!r && !o->no_jail)
-		r = jail_seccomp(e);
+		r = fsd_jail_seccomp(e);
 	if (!r) {
 		session_start(s);
 		r = loop_run(loop);

@@ -178,9 +178,9 @@ int fs_op_setattr(struct fs *fs, struct fs_call *c)
 		return fd;
 	fd_path(fd, path);
 	if (in->valid & FATTR_MODE)
-		r = S_ISLNK(c->inode->mode) ? -EOPNOTSUPP
+		r = S_ISLNK(c->inode->mode)			       ? -EOPNOTSUPP
 		    : fchmodat(fs->proc_fd, path, in->mode & 07777, 0) ? -errno
-								      : 0;
+								       : 0;
 	if (!r && (in->valid & (FATTR_UID | FATTR_GID)))
 		r = set_owner(fs, in, fd);
 	if (!r && (in->valid & FATTR_SIZE))

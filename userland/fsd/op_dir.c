@@ -46,7 +46,7 @@ static int list_one(struct listing *l, const struct host_dirent *d)
 		return 0;
 	memset(at, 0, len);
 	if (l->plus && !is_dot(d->name)) {
-		r = inode_lookup(l->fs, l->c->inode, d->name, d->ino, &inode, &stx);
+		r = inode_lookup(l->fs, l->c->inode, d->name, &inode, &stx);
 		/* An entry that can't be looked at is listed all the same, without a node. */
 		if (r == -ENOENT)
 			return 1;

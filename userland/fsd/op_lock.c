@@ -124,8 +124,7 @@ static int try_flock(const struct handle *h, uint32_t type)
 
 static int try_lock(struct fs *fs, const struct handle *h, const struct fuse_lk_in *in)
 {
-	int r = in->lk_flags & FUSE_LK_FLOCK ? try_flock(h, in->lk.type)
-					     : try_posix(fs, inode_at(fs, h->inode), in);
+	int r = in->lk_flags & FUSE_LK_FLOCK ? try_flock(h, in->lk.type) : try_posix(fs, inode_at(fs, h->inode), in);
 
 	return r == -EACCES ? -EAGAIN : r;
 }
@@ -242,11 +241,11 @@ int fs_op_getlk(struct fs *fs, struct fs_call *c)
 	if (fcntl(lock->fd, F_OFD_GETLK, &fl))
 		return -errno;
 	*out = (struct fuse_lk_out){ .lk = {
-		.start = (uint64_t)fl.l_start,
-		.end = fl.l_len ? (uint64_t)(fl.l_start + fl.l_len - 1) : INT64_MAX,
-		.type = (uint32_t)fl.l_type,
-		/* Whoever it is, is no process of the guest's. */
-		.pid = 0,
-	} };
+					     .start = (uint64_t)fl.l_start,
+					     .end = fl.l_len ? (uint64_t)(fl.l_start + fl.l_len - 1) : INT64_MAX,
+					     .type = (uint32_t)fl.l_type,
+					     /* Whoever it is, is no process of the guest's. */
+					     .pid = 0,
+				     } };
 	return sizeof(*out);
 }

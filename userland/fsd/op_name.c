@@ -20,7 +20,7 @@ static int lookup(struct fs *fs, struct fs_call *c, const char *name)
 		return -EINVAL;
 	if (!S_ISDIR(c->inode->mode))
 		return -ENOTDIR;
-	r = inode_lookup(fs, c->inode, name, 0, &inode, &stx);
+	r = inode_lookup(fs, c->inode, name, &inode, &stx);
 	return r ? r : entry_fill(fs, c->inode, inode, &stx, c->reply);
 }
 
@@ -217,14 +217,20 @@ static int answer_open(struct fs *fs, struct fs_call *c, struct inode *inode, co
 /* O_CREAT without O_EXCL, and the name is there: opened as any file that is known, so never a device or a link. */
 static int open_existing(struct fs *fs, struct fs_call *c, uint32_t flags)
 {
+	const struct fuse_create_in *in = c->arg;
+	bool kill = (in->open_flags & FUSE_OPEN_KILL_SUIDGID) && (flags & O_TRUNC);
 	struct inode *inode = NULL;
 	struct statx stx;
-	int fd, r = inode_lookup(fs, c->inode, c->name[0], 0, &inode, &stx);
+	int fd, r = inode_lookup(fs, c->inode, c->name[0], &inode, &stx);
 
 	if (r)
 		return r;
+	if (kill)
+		caller_drop_fsetid(fs);
 	fd = S_ISREG(inode->mode) ? inode_open(fs, inode, (int)(flags & ~(uint32_t)(O_CREAT | O_EXCL)))
 				  : (S_ISDIR(inode->mode) ? -EISDIR : -ENXIO);
+	if (kill)
+		caller_restore_fsetid(fs);
 	if (fd >= 0 && (flags & O_TRUNC))
 		r = fs_statx(fd, "", &stx);
 	if (fd < 0 || r) {

@@ -130,15 +130,15 @@ int fs_op_statfs(struct fs *fs, struct fs_call *c)
 	if (r)
 		return r;
 	*out = (struct fuse_statfs_out){ .st = {
-		.blocks = st.f_blocks,
-		.bfree = st.f_bfree,
-		.bavail = st.f_bavail,
-		.files = st.f_files,
-		.ffree = st.f_ffree,
-		.bsize = (uint32_t)st.f_bsize,
-		.namelen = (uint32_t)st.f_namelen,
-		.frsize = (uint32_t)st.f_frsize,
-	} };
+						 .blocks = st.f_blocks,
+						 .bfree = st.f_bfree,
+						 .bavail = st.f_bavail,
+						 .files = st.f_files,
+						 .ffree = st.f_ffree,
+						 .bsize = (uint32_t)st.f_bsize,
+						 .namelen = (uint32_t)st.f_namelen,
+						 .frsize = (uint32_t)st.f_frsize,
+					 } };
 	return sizeof(*out);
 }
 

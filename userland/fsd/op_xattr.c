@@ -118,8 +118,8 @@ int fs_op_listxattr(struct fs *fs, struct fs_call *c)
 	inode_put_fd(fs, t.fd, t.own);
 	for (at = list; n > 0 && at < list + n; at += strlen(at) + 1) {
 		bool acl = str_starts(at, ACL_PREFIX);
-		const char *name = acl ? (fs->config->posix_acl ? at : NULL)
-				       : xattrmap_to_guest(fs->config->xattrmap, at);
+		const char *name =
+			acl ? (fs->config->posix_acl ? at : NULL) : xattrmap_to_guest(fs->config->xattrmap, at);
 		size_t len = name ? strlen(name) + 1 : 0;
 
 		if (!name)

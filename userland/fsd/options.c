@@ -118,16 +118,16 @@ static const struct row {
 	  offsetof(struct options, fs.writeback), true },
 	{ "xattr", NULL, "extended attributes", NULL, offsetof(struct options, fs.xattr), true },
 	{ "no-xattr", NULL, "none (the default)", NULL, offsetof(struct options, fs.xattr), false },
-	{ "xattrmap", "RULES", "names of attributes on the host, as :TYPE:SCOPE:KEY:PREPEND: or :map:KEY:PREPEND:",
-	  set_xattrmap, 0, false },
+	{ "xattrmap", "RULES",
+	  "names of attributes on the host, as :TYPE:SCOPE:KEY:PREPEND: or :map:KEY:PREPEND:", set_xattrmap, 0, false },
 	{ "posix-acl", NULL, "POSIX access control lists (with --xattr)", NULL, offsetof(struct options, fs.posix_acl),
 	  true },
 	{ "locks", "WHERE", "local: among the guest's processes (the default); remote: with the host's too", set_locks,
 	  0, false },
 	{ "announce-submounts", NULL, "show file systems mounted below the folder as such", NULL,
 	  offsetof(struct options, fs.announce_submounts), true },
-	{ "uid-map", "IN:OUT:N", "N users from IN on in the guest are those from OUT on here; may be repeated", set_uids,
-	  0, false },
+	{ "uid-map", "IN:OUT:N", "N users from IN on in the guest are those from OUT on here; may be repeated",
+	  set_uids, 0, false },
 	{ "gid-map", "IN:OUT:N", "the same for groups", set_gids, 0, false },
 	{ "queues", "N", "request queues at most (8)", set_queues, 0, false },
 	{ "fd-limit", "N", "files open at most, known ones included (65536, or what the system allows)", set_limit, 0,
@@ -143,7 +143,8 @@ void options_help(FILE *f)
 	size_t i;
 
 	fputs("usage: microvm-fsd --shared-dir DIR {--fd N | --socket-path PATH} [OPTION…]\n\n"
-	      "Serves a folder to one virtual machine by virtio-fs, as a vhost-user back end. Ends with its front end.\n\n",
+	      "Serves a folder to one virtual machine by virtio-fs, as a vhost-user back end. Ends with its front "
+	      "end.\n\n",
 	      f);
 	for (i = 0; i < ARRAY_SIZE(rows); i++) {
 		char left[48];

@@ -11,10 +11,10 @@
 #include "base/log.h"
 #include "fsd/session_internal.h"
 
-#define FEATURES \
+#define FEATURES                                                                                              \
 	(1ull << VIRTIO_F_VERSION_1 | 1ull << VIRTIO_RING_F_INDIRECT_DESC | 1ull << VIRTIO_RING_F_EVENT_IDX | \
 	 1ull << VHOST_USER_F_PROTOCOL_FEATURES)
-#define PROTOCOL_FEATURES \
+#define PROTOCOL_FEATURES                                                             \
 	(1ull << VHOST_USER_PROTOCOL_F_MQ | 1ull << VHOST_USER_PROTOCOL_F_REPLY_ACK | \
 	 1ull << VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS)
 
@@ -119,8 +119,7 @@ static int set_vring(struct session *s, const struct vhost_user_msg *m, struct q
 {
 	switch (m->request) {
 	case VHOST_USER_SET_VRING_NUM:
-		if (q->running || !m->state.num || m->state.num > VIRTQ_SIZE_MAX ||
-		    (m->state.num & (m->state.num - 1)))
+		if (q->running || !m->state.num || m->state.num > VIRTQ_SIZE_MAX || (m->state.num & (m->state.num - 1)))
 			return -EINVAL;
 		q->size = m->state.num;
 		return 0;
@@ -309,10 +308,9 @@ static int receive(struct session *s)
 		.iov_base = s->have < head ? (uint8_t *)&s->header + s->have : s->payload + (s->have - head),
 		.iov_len = want - s->have,
 	};
-	struct msghdr msg = { .msg_iov = &iov,
-			      .msg_iovlen = 1,
-			      .msg_control = &control,
-			      .msg_controllen = sizeof(control) };
+	struct msghdr msg = {
+		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)
+	};
 	const char *why;
 	ssize_t n;
 

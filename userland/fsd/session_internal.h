@@ -51,7 +51,7 @@ struct session {
 	size_t have;
 	int fds[VHOST_USER_FDS_MAX];
 	unsigned int fds_n;
-	bool waiting; /* a message that can't be obeyed before nothing is in flight */
+	bool waiting;  /* a message that can't be obeyed before nothing is in flight */
 	bool draining; /* no more requests are taken meanwhile */
 	bool ending;
 };

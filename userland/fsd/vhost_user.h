@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define VHOST_USER_FDS_MAX 8u	  /* the protocol's limit of regions in one message */
+#define VHOST_USER_FDS_MAX 8u	    /* the protocol's limit of regions in one message */
 #define VHOST_USER_PAYLOAD_MAX 264u /* SET_MEM_TABLE with as many */
 #define VHOST_USER_VERSION 1u
 #define VHOST_USER_REPLY (1u << 2)

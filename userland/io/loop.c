@@ -26,7 +26,7 @@ struct loop_caller {
 
 struct loop {
 	struct io_uring ring;
-	bool fixed; /* takes registered files only */
+	bool fixed;    /* takes registered files only */
 	bool disabled; /* until loop_enable() */
 	bool stopped;
 	struct io_uring_sqe *last; /* of the request queued last, for loop_as() */
