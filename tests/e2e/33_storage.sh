@@ -92,8 +92,6 @@ test_bad_words_are_refused() {
 	refused 125 'duplicate mount point: /x'
 	run microvm run --rm --mount type=bind,source=/tmp,target=/x,what=ever "$bb" true
 	refused 125 what
-	run microvm run --rm --rootfs-device floppy "$bb" true
-	refused 125 floppy pmem
 }
 
 test_named_volumes() {
@@ -191,12 +189,4 @@ test_bad_disks_are_refused() {
 	refused 125 "$work/empty" enlarge
 	run microvm run --rm --disk "$work/empty:qcow2" "$bb" true
 	refused 125 qcow2 serial
-}
-
-test_image_as_memory() {
-	in_bb --rootfs-device pmem -- sh -c 'ls /bin/busybox; ls /sys/block | grep -E "vda|pmem"; touch /x && ls /x'
-	out_is $'/bin/busybox\npmem0\n/x'
-	truncate -s 1M "$work/disk"
-	in_bb --rootfs-device pmem --disk "$work/disk" -- sh -c 'ls /dev/vd*; dd if=/dev/vdb of=/dev/null bs=64k count=1 2>/dev/null && echo read'
-	out_is $'/dev/vdb\nread'
 }

@@ -59,8 +59,6 @@ static const struct opt opts[] = {
 	{ "kernel", 0, OPT_STRING, WORD_FILE, "FILE", "vmlinux with PVH entry in place of ours", AT(kernel) },
 	{ "initramfs", 0, OPT_STRING, WORD_FILE, "FILE", "initramfs with a microvm-agent in place of ours",
 	  AT(initramfs) },
-	{ "rootfs-device", 0, OPT_STRING, 0, "blk|pmem",
-	  "how the guest has the image: as a disk (blk), or as memory, which is experimental", AT(rootfs_device) },
 	{ "kernel-args", 0, OPT_STRING, 0, "WORDS", "more words for the kernel's command line", AT(kernel_args) },
 	{ "boot-timeout", 0, OPT_DURATION, 0, "TIME", "how long the guest may take to boot (60s)",
 	  AT(boot_timeout_ns) },

@@ -241,8 +241,7 @@ static int await(struct sandbox *s, struct answer *a, struct err *e)
 
 static int create(struct sandbox *s, Microvm__RootFile **files, size_t files_n, uint64_t writable, struct err *e)
 {
-	const bool pmem = str_eq(s->options->rootfs_device, "pmem");
-	char *dax[] = { (char *)"dax=always" };
+	static char *no_options[] = { NULL };
 	Microvm__CreateContainerRequest req;
 	Microvm__Rootfs rootfs;
 	Microvm__Stdio stdio;
@@ -251,10 +250,8 @@ static int create(struct sandbox *s, Microvm__RootFile **files, size_t files_n, 
 
 	microvm__rootfs__init(&rootfs);
 	rootfs.fstype = (char *)"erofs";
-	/* Plain files are used where they lie; what EROFS packs beside inodes is read as ever. */
-	rootfs.source = (char *)(pmem ? "/dev/pmem0" : "/dev/vda");
-	rootfs.options = dax;
-	rootfs.n_options = pmem ? ARRAY_SIZE(dax) : 0;
+	rootfs.source = (char *)"/dev/vda";
+	rootfs.options = no_options;
 	rootfs.overlay = true;
 	rootfs.writable_bytes = writable;
 	rootfs.files = files;

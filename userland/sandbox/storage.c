@@ -150,14 +150,13 @@ static void add_mount(Microvm__Spec *spec, const struct share *share, size_t num
 	pb_append(spec->n_mounts, spec->mounts, m);
 }
 
-/* The guest's names go by order, the image's disk being the first; in the container they do so in any case. */
+/* Names go by order, the image's disk being the first. */
 static void add_disk(struct sandbox *s, size_t number)
 {
-	const bool image_is_disk = !str_eq(s->options->rootfs_device, "pmem");
 	Microvm__Device *d = pb_new(Microvm__Device, microvm__device);
 
 	d->path = xasprintf("/dev/vd%c", (int)('b' + number));
-	d->source = xasprintf("/dev/vd%c", (int)('a' + image_is_disk + number));
+	d->source = xstrdup(d->path);
 	d->file_mode = pb_u64(0660);
 	pb_append(s->spec->linux->n_devices, s->spec->linux->devices, d);
 }
