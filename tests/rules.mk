@@ -83,6 +83,12 @@ boot: ## payload guests on this machine's /dev/kvm, or in the lab where there is
 	@$(MAKE) --no-print-directory $(parallel) all $(BOOT_PROGRAMS)
 	@MICROVM_BUILD=$(abspath $(O)) tests/run boot
 
+# ---- fs: the file server behind QEMU ------------------------------------------------------------------------
+
+fs: ## the file server under a real kernel: the answers of 226 POSIX cases are those of the host's file system
+	@$(MAKE) --no-print-directory $(parallel) all guest
+	@MICROVM_BUILD=$(abspath $(O)) tests/run fs
+
 # ---- the rest ---------------------------------------------------------------------------------------------
 
 e2e: ## whole commands, in the lab; E2E='20 run_exit' runs the files or tests with these words in their names
@@ -105,7 +111,7 @@ test: ## builds everything and runs every test; its last line is the sum
 	@$(MAKE) --no-print-directory deps
 	@$(MAKE) --no-print-directory $(parallel) e2e-needs
 	@$(MAKE) --no-print-directory $(parallel) $(sanitized) unit-programs replay-programs
-	@MICROVM_BUILD=$(abspath $(O)) MICROVM_SAN=$(abspath $(O))/san tests/run lint unit fuzz boot e2e
+	@MICROVM_BUILD=$(abspath $(O)) MICROVM_SAN=$(abspath $(O))/san tests/run lint unit fuzz boot fs e2e
 
 demo: ## builds everything and runs a Debian image in a microVM
 	@$(MAKE) --no-print-directory deps
