@@ -139,6 +139,8 @@ test_supervisor_holds_nothing_of_the_guest_open() {
 # Both folders as microvm makes them where there are none.
 test_state_is_roots_alone() {
 	export MICROVM_STATE=$work/state MICROVM_STORE=$work/store
+	run microvm volume create first
+	status_is 0
 	jailed
 	is "$(find "$work/state" -perm /077 ! -type l ! -type s)" '' "what of the state others may touch"
 	is "$(find "$work/store" -maxdepth 1 -perm /077)" '' "what of the store others may look into"

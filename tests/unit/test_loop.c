@@ -378,7 +378,7 @@ START_TEST(a_loop_for_any_fd_restricts_operations_only)
 	ck_assert_int_gt(self, 0);
 	ck_assert_int_eq(loop_enable(loop), 0);
 	loop_read(loop, &r.op, fd, &v, sizeof(v), -1);
-	loop_as(loop, &r.op, self);
+	loop_as(loop, self);
 	run_until(&r, 1);
 	ck_assert_int_eq(r.res, sizeof(v));
 	ck_assert_uint_eq(v, 7);

@@ -4,12 +4,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
-#include <linux/mount.h>
 #include <linux/securebits.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -19,11 +19,6 @@
 #include "base/cleanup.h"
 #include "base/util.h"
 
-/* Not with <sys/mount.h>: its struct mount_attr is <linux/mount.h>'s. */
-int mount(const char *source, const char *target, const char *type, unsigned long flags, const void *data);
-int umount2(const char *target, int flags);
-
-#define MNT_DETACH_FLAG 2
 #define TASKS_MAX 256u
 #define SPARE_FDS 64u /* queues, ring, socket, memory */
 
@@ -90,8 +85,8 @@ static int own_namespaces(struct err *e)
 /* /proc with nothing in it but this process's own list of open files: one can't climb out of a mount's root. */
 static int open_proc(int *proc_fd, struct err *e)
 {
-	if (mount("proc", "/proc", "proc", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC, "subset=pid") ||
-	    mount("/proc/self/fd", "/proc", NULL, 4096 /* MS_BIND */, NULL))
+	if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, "subset=pid") ||
+	    mount("/proc/self/fd", "/proc", NULL, MS_BIND, NULL))
 		return err_errno(e, errno, "mounting /proc");
 	*proc_fd = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	return *proc_fd < 0 ? err_errno(e, errno, "/proc/self/fd") : 0;
@@ -104,20 +99,20 @@ static int enter_share(const char *shared_dir, bool read_only, int *root_fd, int
 
 	if (read_only)
 		attr.attr_set |= MOUNT_ATTR_RDONLY;
-	if (mount(NULL, "/", NULL, (16384 | 524288) /* MS_REC | MS_SLAVE: later mounts below the share are seen */,
-		  NULL))
+	/* Slave: later mounts below the share are seen. */
+	if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL))
 		return err_errno(e, errno, "mounts of its own");
-	tree = (int)syscall(SYS_open_tree, AT_FDCWD, shared_dir, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
+	tree = open_tree(AT_FDCWD, shared_dir, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
 	if (tree < 0)
 		return err_errno(e, errno, "shared folder %s", shared_dir);
-	if (syscall(SYS_mount_setattr, tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &attr, sizeof(attr)))
+	if (mount_setattr(tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &attr, sizeof(attr)))
 		return err_errno(e, errno, "shared folder %s: mount_setattr", shared_dir);
 	if (open_proc(proc_fd, e))
 		return -e->code;
 	/* Any folder will do to mount it on: it becomes the only root. */
-	if (syscall(SYS_move_mount, tree, "", AT_FDCWD, "/tmp", MOVE_MOUNT_F_EMPTY_PATH) || chdir("/tmp"))
+	if (move_mount(tree, "", AT_FDCWD, "/tmp", MOVE_MOUNT_F_EMPTY_PATH) || chdir("/tmp"))
 		return err_errno(e, errno, "shared folder %s: mounting it", shared_dir);
-	if (syscall(SYS_pivot_root, ".", ".") || umount2(".", MNT_DETACH_FLAG) || chdir("/"))
+	if (syscall(SYS_pivot_root, ".", ".") || umount2(".", MNT_DETACH) || chdir("/"))
 		return err_errno(e, errno, "shared folder %s: pivot_root", shared_dir);
 	if (open_share("/", root_fd, e))
 		return -e->code;

@@ -23,7 +23,7 @@ static void io_next(struct fs_req *req)
 	case FS_WRITE:
 		loop_writev(loop, &req->op, fd, req->io.iov, req->io.iov_n, (int64_t)req->io.off);
 		if (req->io.kill_priv && req->fs->personality)
-			loop_as(loop, &req->op, req->fs->personality);
+			loop_as(loop, req->fs->personality);
 		break;
 	case FS_FSYNC: loop_fsync(loop, &req->op, fd, req->sync.data_only); break;
 	case FS_FALLOCATE: loop_fallocate(loop, &req->op, fd, req->sync.mode, req->sync.off, req->sync.len); break;

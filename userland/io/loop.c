@@ -225,7 +225,7 @@ static void finish(struct loop *loop, struct loop_op *op, struct io_uring_sqe *s
 	loop->last = sqe;
 }
 
-void loop_as(struct loop *loop, struct loop_op *op, int personality)
+void loop_as(struct loop *loop, int personality)
 {
 	/* Nothing is handed to the kernel before the next request is queued or the loop goes on. */
 	loop->last->personality = (uint16_t)personality;

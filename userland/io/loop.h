@@ -77,7 +77,7 @@ void loop_write(struct loop *loop, struct loop_op *op, int fd, const void *buf, 
 void loop_readv(struct loop *loop, struct loop_op *op, int fd, const struct iovec *iov, unsigned int n, int64_t off);
 void loop_writev(struct loop *loop, struct loop_op *op, int fd, const struct iovec *iov, unsigned int n, int64_t off);
 /* Runs the request that was queued last with the credentials that loop_personality() gave a number to. */
-void loop_as(struct loop *loop, struct loop_op *op, int personality);
+void loop_as(struct loop *loop, int personality);
 void loop_fsync(struct loop *loop, struct loop_op *op, int fd, bool data_only);
 void loop_fallocate(struct loop *loop, struct loop_op *op, int fd, int mode, uint64_t off, uint64_t len);
 void loop_recv(struct loop *loop, struct loop_op *op, int fd, void *buf, size_t len, int flags);

@@ -13,7 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -87,11 +86,7 @@ static int redirect(int fd, int log_fd, struct err *e)
 	/* Both are far from the numbers that are given now: the standard files were open. */
 	if (null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 || dup2(log_fd, 2) < 0)
 		return err_errno(e, errno, "/dev/null");
-	if (fd != CHILD_FD && dup2(fd, CHILD_FD) < 0)
-		return err_errno(e, errno, "its socket");
-	if (fd == CHILD_FD)
-		fcntl(fd, F_SETFD, 0);
-	return 0;
+	return dup2(fd, CHILD_FD) < 0 ? err_errno(e, errno, "its socket") : 0;
 }
 
 /* Ends in the program, or with a message on fail_fd. One thread, so anything may be called here. */
@@ -101,16 +96,8 @@ static _Noreturn void child_main(struct sandbox *s, const char *program, int fd,
 	char *argv[] = { (char *)PROGRAM, (char *)"--fd", number, (char *)"--shared-dir", s->home.path, NULL };
 	char *envp[] = { NULL };
 	struct err e = ERR_INIT;
-	sigset_t none;
-	int i;
 
-	/* The parent may have died before this took effect; then nobody holds the other end of its socket, and it ends. */
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	setsid();
-	for (i = 1; i < NSIG; i++)
-		signal(i, SIG_DFL);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
+	vmm_child_begin();
 	snprintf(number, sizeof(number), "%d", CHILD_FD);
 	fail_fd = fcntl(fail_fd, F_DUPFD_CLOEXEC, 64);
 	fd = fcntl(fd, F_DUPFD_CLOEXEC, 64);

@@ -24,6 +24,19 @@ struct child {
 	int fail_fd; /* where it says why it could not become the VMM */
 };
 
+void vmm_child_begin(void)
+{
+	sigset_t none;
+	int i;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	setsid();
+	for (i = 1; i < NSIG; i++)
+		signal(i, SIG_DFL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
 /* In the child, between clone and exec: async-signal-safe calls only. Ends in _exit or the VMM. */
 static _Noreturn void child_main(struct child *c)
 {
@@ -31,15 +44,8 @@ static _Noreturn void child_main(struct child *c)
 	char *argv[] = { (char *)"microvm-vmm", spec_arg, NULL };
 	char *envp[] = { NULL };
 	int base = (int)c->fds_n, i, why;
-	sigset_t none;
 
-	/* The parent may have died before this took effect; then nobody holds the other end of its sockets, and the VMM ends. */
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	setsid();
-	for (i = 1; i < NSIG; i++)
-		signal(i, SIG_DFL);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
+	vmm_child_begin();
 	/* First out of the way of the numbers to come, then down to them. */
 	c->fail_fd = fcntl(c->fail_fd, F_DUPFD_CLOEXEC, base);
 	for (i = 0; i < base; i++)

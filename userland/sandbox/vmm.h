@@ -25,6 +25,12 @@ struct vmm {
  * stderr, and nothing else. It is killed when this process ends, however that happens.
  */
 int vmm_spawn(const char *program, const struct vmspec *spec, int err_fd, struct vmm *vmm, struct err *e);
+/*
+ * In a child that will be a program of the sandbox's, first thing: it dies with its parent, has a session of its own, and
+ * signals as a new program expects them. The parent may have died before; then nobody holds the other end of the child's
+ * sockets, and it ends by that. Async-signal-safe.
+ */
+void vmm_child_begin(void);
 /* Harmless when it has been reaped. */
 void vmm_signal(struct vmm *vmm, int number);
 /* SIGKILL and reap. Harmless when it has ended. */

@@ -50,12 +50,12 @@ int volume_use(const char *store, const char *name, int *lock_fd, char **path, s
 
 	if (r)
 		return r;
-	r = mkdir_p(AT_FDCWD, folder, 0711);
+	r = mkdir_p(AT_FDCWD, folder, 0700);
 	for (i = 0; !r && fd < 0 && i < TRIES; i++) {
 		fd = open_locked(folder, LOCK_SH);
 		/* It is being removed, or was. */
 		if (fd == -ESTALE || fd == -ENOENT || fd == -EWOULDBLOCK)
-			r = mkdir_p(AT_FDCWD, folder, 0711);
+			r = mkdir_p(AT_FDCWD, folder, 0700);
 		else if (fd < 0)
 			r = fd;
 	}
