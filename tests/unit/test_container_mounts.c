@@ -388,6 +388,35 @@ START_TEST(links_in_the_image)
 }
 END_TEST
 
+/* A folder that is the root itself: written to by the container, but for the files that a sandbox brings. */
+START_TEST(a_folder_as_root)
+{
+	struct box *b = box_new("cat /etc/hosts; echo more >>/etc/hosts; readlink /etc; echo new >/new; cat /dev/null; "
+				"(echo x >/outside/x) 2>/dev/null || echo beneath",
+				NULL);
+	char *text;
+
+	make_folder("/run/outside", 0755);
+	make_file("/run/outside/hosts", "the host's\n");
+	make_folder("/run/root/inside", 0755);
+	make_file("/run/root/inside/hosts", "its own\n");
+	ck_assert_int_eq(symlink("/inside", "/run/root/etc"), 0);
+	ck_assert_int_eq(symlink("../../run/outside", "/run/root/outside"), 0);
+	b->rootfs.source = "/run/root";
+	b->rootfs.fstype = "bind";
+	b->rootfs.overlay = false;
+	box_file(b, "/etc/hosts", "brought\n", 0644);
+	expect(b, "brought\n/inside\nbeneath\n");
+	ck_assert_int_eq(read_file(AT_FDCWD, "/run/root/inside/hosts", 64, &text, NULL), 0);
+	ck_assert_str_eq(text, "its own\n");
+	free(text);
+	ck_assert_int_eq(read_file(AT_FDCWD, "/run/root/new", 64, &text, NULL), 0);
+	ck_assert_str_eq(text, "new\n");
+	free(text);
+	ck_assert_int_ne(access("/run/outside/x", F_OK), 0);
+}
+END_TEST
+
 /* ---- user namespaces ---- */
 
 static void add_userns(struct box *b, uint32_t first)
@@ -567,6 +596,7 @@ Suite *test_suite(void)
 	tcase_add_test(paths, path_loops_end);
 	tcase_add_test(paths, files_replace_links);
 	tcase_add_test(paths, links_in_the_image);
+	tcase_add_test(paths, a_folder_as_root);
 	suite_add_tcase(s, paths);
 	tcase_add_checked_fixture(ns, fixture_begin, NULL);
 	tcase_add_test(ns, user_namespace);

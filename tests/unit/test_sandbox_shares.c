@@ -64,6 +64,49 @@ START_TEST(mounts_as_docker_has_them)
 }
 END_TEST
 
+START_TEST(a_root_as_podman_has_it)
+{
+	static const struct {
+		const char *text, *source;
+		bool read_only, overlay;
+	} cases[] = {
+		{ "/a", "/a", false, false },
+		{ "dir:O", "dir", true, true },
+		{ "/a:b", "/a:b", false, false },
+	};
+	struct run_options o = RUN_OPTIONS_INIT;
+	struct err e = ERR_INIT;
+	struct shares all;
+	struct share s;
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(cases); i++) {
+		ck_assert_int_eq(share_parse_rootfs(cases[i].text, false, &s, &e), 0);
+		ck_assert_str_eq(s.source, cases[i].source);
+		ck_assert(s.read_only == cases[i].read_only && s.overlay == cases[i].overlay);
+		share_free(&s);
+	}
+	/* What is mounted on it needs places, which a root that nobody writes to can't get. */
+	ck_assert_int_eq(share_parse_rootfs("/a", true, &s, &e), 0);
+	ck_assert(s.read_only && s.overlay);
+	share_free(&s);
+	ck_assert_int_lt(share_parse_rootfs(":O", false, &s, &e), 0);
+	/* The first of all, as the container's other mounts are in it. */
+	o.rootfs = (char *)"/root";
+	strv_push(&o.volume, "/x:/x");
+	ck_assert_msg(shares_parse(&o, &all, &e) == 0, "%s", e.msg);
+	ck_assert_str_eq(shares_root(&all)->source, "/root");
+	ck_assert_str_eq(all.v[1].target, "/x");
+	shares_free(&all);
+	ck_assert_ptr_null(shares_root(&all));
+	strv_push(&o.storage_opt, "size=1m");
+	ck_assert_int_lt(shares_parse(&o, &all, &e), 0);
+	ck_assert_msg(strstr(e.msg, "/root:O") != NULL, "%s", e.msg);
+	strv_clear(&o.storage_opt);
+	strv_clear(&o.volume);
+}
+END_TEST
+
 START_TEST(bad_words_are_named)
 {
 	static const struct {
@@ -236,6 +279,7 @@ Suite *test_suite(void)
 
 	tcase_add_test(t, volumes_as_docker_has_them);
 	tcase_add_test(t, mounts_as_docker_has_them);
+	tcase_add_test(t, a_root_as_podman_has_it);
 	tcase_add_test(t, bad_words_are_named);
 	tcase_add_test(t, disk_words);
 	tcase_add_test(t, outer_targets_come_first_and_none_twice);

@@ -280,6 +280,25 @@ int share_parse_mount(const char *text, struct share *out, struct err *e)
 	return r;
 }
 
+/* ---- --rootfs ----------------------------------------------------------------------------------------------------- */
+
+int share_parse_rootfs(const char *text, bool read_only, struct share *out, struct err *e)
+{
+	size_t len = strlen(text);
+	const bool overlay = len >= 2 && str_eq(text + len - 2, ":O");
+
+	*out = (struct share){ .kind = SHARE_ROOTFS };
+	len -= overlay ? 2 : 0;
+	if (!len)
+		return err_set(e, EINVAL, "--rootfs '%s': no folder", text);
+	out->source = xstrndup(text, len);
+	out->target = xstrdup("/");
+	/* Nothing is to be written to it then, not even by whoever has all powers in the guest. */
+	out->read_only = overlay || read_only;
+	out->overlay = out->read_only;
+	return 0;
+}
+
 /* ---- --disk ------------------------------------------------------------------------------------------------------- */
 
 static int disk_word(const char *text, struct disk *d, const char *word, struct err *e)
@@ -331,7 +350,7 @@ static unsigned int depth(const char *path)
 	unsigned int n = 0;
 
 	for (; path && *path; path++)
-		n += *path == '/';
+		n += *path == '/' && path[1];
 	return n;
 }
 
@@ -372,6 +391,25 @@ static int parse_list(const struct strv *list, int (*parse)(const char *, struct
 	return 0;
 }
 
+static int parse_root(const struct run_options *o, struct shares *out, struct err *e)
+{
+	struct share root;
+	int r;
+
+	if (!o->rootfs)
+		return 0;
+	r = share_parse_rootfs(o->rootfs, o->read_only, &root, e);
+	if (r)
+		return r;
+	/* A layer's size says nothing where there is none. */
+	if (!root.overlay && o->storage_opt.n) {
+		share_free(&root);
+		return err_set(e, EINVAL, "--storage-opt: what is written to --rootfs %s is not limited; say %s:O",
+			       o->rootfs, o->rootfs);
+	}
+	return add_share(out, &root, e);
+}
+
 static int parse_disks(const struct strv *list, struct shares *out, struct err *e)
 {
 	size_t i;
@@ -394,7 +432,9 @@ int shares_parse(const struct run_options *o, struct shares *out, struct err *e)
 	int r;
 
 	*out = (struct shares){ 0 };
-	r = parse_list(&o->volume, share_parse_volume, out, e);
+	r = parse_root(o, out, e);
+	if (!r)
+		r = parse_list(&o->volume, share_parse_volume, out, e);
 	if (!r)
 		r = parse_list(&o->mount, share_parse_mount, out, e);
 	if (!r)
@@ -402,6 +442,11 @@ int shares_parse(const struct run_options *o, struct shares *out, struct err *e)
 	if (r)
 		shares_free(out);
 	return r;
+}
+
+const struct share *shares_root(const struct shares *s)
+{
+	return s->n && s->v[0].kind == SHARE_ROOTFS ? &s->v[0] : NULL;
 }
 
 void shares_free(struct shares *s)

@@ -81,7 +81,12 @@ static int find_source(struct sandbox *s, struct share *share, struct err *e)
 		return 0;
 	}
 	if (!stat(share->source, &st))
-		return 0;
+		return share->kind == SHARE_ROOTFS && !S_ISDIR(st.st_mode)
+			       ? err_set(e, ENOTDIR, "--rootfs %s: it is not a folder; what is in one is a root",
+					 share->source)
+			       : 0;
+	if (share->kind == SHARE_ROOTFS)
+		return err_errno(e, errno, "--rootfs %s", share->source);
 	if (errno != ENOENT || !share->make_source)
 		return errno == ENOENT ? err_set(e, ENOENT,
 						 "invalid mount config for type \"bind\": bind source path "
@@ -150,13 +155,14 @@ static void add_mount(Microvm__Spec *spec, const struct share *share, size_t num
 	pb_append(spec->n_mounts, spec->mounts, m);
 }
 
-/* Names go by order, the image's disk being the first. */
+/* The guest's names go by order, the image's disk being the first; in the container they do so in any case. */
 static void add_disk(struct sandbox *s, size_t number)
 {
+	const bool image_is_disk = s->image->rootfs_fd >= 0;
 	Microvm__Device *d = pb_new(Microvm__Device, microvm__device);
 
 	d->path = xasprintf("/dev/vd%c", (int)('b' + number));
-	d->source = xstrdup(d->path);
+	d->source = xasprintf("/dev/vd%c", (int)('a' + image_is_disk + number));
 	d->file_mode = pb_u64(0660);
 	pb_append(s->spec->linux->n_devices, s->spec->linux->devices, d);
 }
@@ -166,7 +172,8 @@ void storage_fill_spec(struct sandbox *s)
 	size_t i;
 
 	for (i = 0; i < s->shares.n; i++)
-		add_mount(s->spec, &s->shares.v[i], i);
+		if (s->shares.v[i].kind != SHARE_ROOTFS)
+			add_mount(s->spec, &s->shares.v[i], i);
 	if (s->shares.disks_n && !s->spec->linux)
 		s->spec->linux = pb_new(Microvm__Linux, microvm__linux);
 	for (i = 0; i < s->shares.disks_n; i++)
