@@ -8,10 +8,52 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/util.h"
 #include "sandbox/shares.h"
 #include "sandbox/vmspec_build.h"
 #include "sandbox/volumes.h"
+
+/* Empty ones only, by one at a time, and again after an end in the middle. */
+START_TEST(new_volumes_are_filled_once)
+{
+	char store[] = "/tmp/test-volumes-XXXXXX";
+	struct err e = ERR_INIT;
+	_cleanup_free_ char *path = NULL, *file = NULL;
+	struct volume_info v;
+	int fd, other;
+
+	ck_assert_ptr_nonnull(mkdtemp(store));
+	ck_assert_int_eq(volume_use(store, "v", NULL, &path, &e), 0);
+	file = xasprintf("%s/file", path);
+	ck_assert_msg(volume_fill_begin(store, "v", &fd, &e) == 0, "%s", e.msg);
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(volume_fill_begin(store, "v", &other, &e), -EAGAIN);
+	ck_assert_int_eq(write_file_atomic(AT_FDCWD, file, "x", 1, 0644), 0);
+	/* It died. */
+	close(fd);
+	ck_assert_int_eq(volume_fill_begin(store, "v", &fd, &e), 0);
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(volume_fill_end(&fd), 0);
+	ck_assert_int_eq(fd, -1);
+	ck_assert_int_eq(volume_fill_begin(store, "v", &fd, &e), 0);
+	ck_assert_int_eq(fd, -1);
+	ck_assert_int_eq(volume_fill_end(&fd), 0);
+	/* One that was emptied is as good as new. */
+	unlink(file);
+	ck_assert_int_eq(volume_fill_begin(store, "v", &fd, &e), 0);
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(volume_fill_end(&fd), 0);
+	ck_assert_int_eq(volume_find(store, "v", &v, &e), 0);
+	ck_assert_int_eq(write_file_atomic(AT_FDCWD, file, path, strlen(path), 0644), 0);
+	ck_assert_uint_ge(volume_bytes(&v), 1);
+	volume_info_free(&v);
+	ck_assert(!volume_is_anonymous("v"));
+	ck_assert(volume_is_anonymous("0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"));
+	ck_assert_int_eq(volume_remove(store, "v", &e), 0);
+	remove_tree(AT_FDCWD, store);
+}
+END_TEST
 
 Suite *test_suite(void);
 
@@ -49,6 +91,15 @@ START_TEST(mounts_as_docker_has_them)
 	struct err e = ERR_INIT;
 	struct share s;
 
+	ck_assert_int_eq(share_parse_volume("/data", &s, &e), 0);
+	ck_assert(s.kind == SHARE_VOLUME && !s.source && !s.no_copy && str_eq(s.target, "/data"));
+	share_free(&s);
+	ck_assert_int_eq(share_parse_volume("v:/data:nocopy", &s, &e), 0);
+	ck_assert(s.kind == SHARE_VOLUME && s.no_copy);
+	share_free(&s);
+	ck_assert_msg(share_parse_mount("target=/b,volume-nocopy,volume-driver=local", &s, &e) == 0, "%s", e.msg);
+	ck_assert(s.kind == SHARE_VOLUME && !s.source && s.no_copy);
+	share_free(&s);
 	ck_assert_msg(share_parse_mount("type=bind,source=/a,target=/b,readonly", &s, &e) == 0, "%s", e.msg);
 	ck_assert_int_eq(s.kind, SHARE_BIND);
 	ck_assert(s.read_only && !s.make_source);
@@ -120,10 +171,10 @@ START_TEST(bad_words_are_named)
 		{ share_parse_volume, "/a:/x/../..", "'..'" },
 		{ share_parse_volume, "/a:", "no target" },
 		{ share_parse_volume, ":/x", "no source" },
-		{ share_parse_volume, "/only", "without a name" },
+		{ share_parse_volume, "only", "must be absolute" },
 		{ share_parse_volume, "/a:/b:rwx", "invalid mode: 'rwx'" },
 		{ share_parse_volume, "/a:/b:ro:rw", "invalid mode" },
-		{ share_parse_volume, "", "without a name" },
+		{ share_parse_volume, "", "no target" },
 		{ share_parse_mount, "type=npipe,source=/a,target=/b", "npipe" },
 		{ share_parse_mount, "type=bind,source=a,target=/b", "must be absolute" },
 		{ share_parse_mount, "type=bind,target=/b", "no source" },
@@ -137,6 +188,10 @@ START_TEST(bad_words_are_named)
 		{ share_parse_mount, "type=bind,,source=/a,target=/b", "empty" },
 		{ share_parse_mount, "type=bind,source=/a,target=/b,readonly=maybe", "maybe" },
 		{ share_parse_mount, "type", "type \"\"" },
+		{ share_parse_mount, "type=bind,source=/a,target=/b,volume-nocopy", "cannot mix" },
+		{ share_parse_mount, "source=a,target=/b,volume-nocopy=x", "volume-nocopy: x" },
+		{ share_parse_mount, "source=a,target=/b,volume-driver=nfs", "volume-driver" },
+		{ share_parse_mount, "source=a,target=/b,volume-opt=type=tmpfs", "volume-opt" },
 	};
 	size_t i;
 
@@ -193,8 +248,12 @@ START_TEST(outer_targets_come_first_and_none_twice)
 	strv_push(&o.mount, "type=bind,src=/x,dst=/a/");
 	ck_assert_int_eq(shares_parse(&o, &s, &e), -EINVAL);
 	ck_assert_ptr_nonnull(strstr(e.msg, "duplicate mount point: /a"));
-	strv_clear(&o.volume);
 	strv_clear(&o.mount);
+	strv_push(&o.tmpfs, "/a/./b/c/:size=1m");
+	ck_assert_int_eq(shares_parse(&o, &s, &e), -EINVAL);
+	ck_assert_ptr_nonnull(strstr(e.msg, "duplicate mount point: /a/b/c"));
+	strv_clear(&o.volume);
+	strv_clear(&o.tmpfs);
 }
 END_TEST
 
@@ -285,6 +344,7 @@ Suite *test_suite(void)
 	tcase_add_test(t, outer_targets_come_first_and_none_twice);
 	tcase_add_test(t, what_the_vmm_is_told);
 	tcase_add_test(t, volumes_live_in_the_store);
+	tcase_add_test(t, new_volumes_are_filled_once);
 	suite_add_tcase(s, t);
 	return s;
 }

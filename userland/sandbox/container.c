@@ -302,7 +302,8 @@ int stage_create(struct sandbox *s, struct err *e)
 		return -e->code;
 	root_file(&file[0], "/etc/hostname", hostname);
 	root_file(&file[1], "/etc/hosts", hosts);
-	return create(s, files, files_n, writable, e);
+	r = create(s, files, files_n, writable, e);
+	return r ? r : storage_filled(s, e);
 }
 
 /* ---- start -------------------------------------------------------------------------------------------------------- */

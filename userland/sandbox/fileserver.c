@@ -93,7 +93,8 @@ static int redirect(int fd, int log_fd, struct err *e)
 static _Noreturn void child_main(struct sandbox *s, const char *program, int fd, int fail_fd)
 {
 	char number[16];
-	char *argv[] = { (char *)PROGRAM, (char *)"--fd", number, (char *)"--shared-dir", s->home.path, NULL };
+	char *argv[] = { (char *)PROGRAM, (char *)"--fd",    number, (char *)"--shared-dir",
+			 s->home.path,	  (char *)"--xattr", NULL };
 	char *envp[] = { NULL };
 	struct err e = ERR_INIT;
 

@@ -61,6 +61,7 @@ struct sandbox {
 	struct loop_op fsd_op; /* waits for its end */
 	bool fsd_gone;
 	int *volume_fds; /* locked as long as they are in use */
+	int *fill_fds;	 /* of those that get the image's files; -1: the others */
 	size_t volumes_n;
 	int *disk_fds;
 	size_t disks_n;
@@ -120,6 +121,8 @@ int fileserver_start(struct sandbox *s, struct err *e);
 void fileserver_watch(struct sandbox *s);
 /* It has ended when this returns. */
 void fileserver_end(struct sandbox *s);
+/* The container is made, and what is new among its volumes has the image's files. */
+int storage_filled(struct sandbox *s, struct err *e);
 /* Mounts and devices into the container's spec. */
 void storage_fill_spec(struct sandbox *s);
 int stage_vmspec(struct sandbox *s, struct err *e);

@@ -17,11 +17,13 @@ enum share_kind { SHARE_BIND, SHARE_VOLUME, SHARE_TMPFS, SHARE_ROOTFS };
 
 struct share {
 	enum share_kind kind;
-	char *source; /* a path of the host, or a volume's name; NULL for a tmpfs */
+	char *source; /* a path of the host, or a volume's name; NULL for a tmpfs and for a volume without a name */
 	char *target; /* absolute, in the container */
 	bool read_only;
 	bool overlay;	  /* of a root: what the container writes is not written to source */
 	bool make_source; /* a folder is made where source is not there, as -v does it */
+	bool fill;	  /* not of the command line: the volume is new, and gets what the image has there */
+	bool no_copy;	  /* a new volume stays empty, whatever the image has at its place */
 	char *options;	  /* of a tmpfs, as --tmpfs has them */
 };
 
@@ -38,7 +40,7 @@ struct shares {
 	size_t disks_n;
 };
 
-/* SOURCE:TARGET[:OPTIONS]. -EINVAL, -ENOTSUP; out is empty then. */
+/* [SOURCE:]TARGET[:OPTIONS]. -EINVAL; out is empty then. */
 int share_parse_volume(const char *text, struct share *out, struct err *e);
 /* type=bind|volume|tmpfs,source=…,target=…,… */
 int share_parse_mount(const char *text, struct share *out, struct err *e);
