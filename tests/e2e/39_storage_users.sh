@@ -165,3 +165,143 @@ test_bad_roots_are_refused() {
 	run microvm run --rm
 	refused 125 image rootfs
 }
+
+# ---- volumes ------------------------------------------------------------------------------------------------
+
+data_of() { echo "$store/volumes/$1/_data"; }
+forget() { run microvm volume rm -f "$@"; }
+
+test_a_new_volume_has_the_images_files() {
+	in_bb -v fresh:/etc -- sh -c 'cat /etc/passwd | head -n 1 | cut -d: -f1; echo more >/etc/more'
+	out_is root
+	is "$(cat "$(data_of fresh)/more")" more
+	[ -s "$(data_of fresh)/passwd" ] || die "the volume has no passwd"
+	# Not another time, and not what others have there.
+	rm "$(data_of fresh)/passwd"
+	in_bb -v fresh:/bin2 -v fresh:/etc -- sh -c 'ls -d /etc/passwd 2>/dev/null; cat /bin2/more'
+	out_is more
+	in_bb -v second:/usr:nocopy --mount source=third,target=/root,volume-nocopy --mount source=fourth,target=/var,readonly -- true
+	is "$(find "$(data_of second)" "$(data_of third)" "$(data_of fourth)" -mindepth 1)" '' "what nocopy copied"
+	forget fresh second third fourth
+}
+
+test_what_a_volume_gets() {
+	local data
+	make_root
+	mkdir -p "$root/srv/deep/er"
+	echo file >"$root/srv/deep/er/file"
+	chmod 4750 "$root/srv/deep/er/file"
+	chown 5:6 "$root/srv/deep/er/file" "$root/srv"
+	chmod 1770 "$root/srv"
+	ln -s /nowhere "$root/srv/link"
+	: >"$root/srv/empty"
+	touch -d '2001-02-03 04:05:06 UTC' "$root/srv/empty"
+	# What lies over it is not what the volume gets.
+	in_root --rootfs "$root:O" -v what:/srv -v "$work:/srv/over" --tmpfs /srv/deep/er -- sh -c 'ls /srv /srv/deep/er'
+	out_is $'/srv:\ndeep\nempty\nlink\nover\n\n/srv/deep/er:'
+	data=$(data_of what)
+	is "$(stat -c '%a %u:%g' "$data" "$data/deep/er/file")" $'1770 5:6\n4750 5:6'
+	is "$(readlink "$data/link") $(cat "$data/deep/er/file") $(stat -c %Y "$data/empty")" '/nowhere file 981173106'
+	forget what
+}
+
+# Attributes need a file system that has them: the store's own may be a tmpfs.
+test_attributes_of_a_volume() {
+	make_root
+	mkdir "$work/mnt" "$work/save"
+	truncate -s 32M "$work/ext4"
+	mkfs.ext4 -q "$work/ext4"
+	mount -o loop "$work/ext4" "$work/mnt"
+	cp -a "$root" "$work/mnt/root"
+	setfattr -n user.colour -v red "$work/mnt/root/home/me"
+	setcap cap_net_raw+ep "$work/mnt/root/bin/busybox"
+	run microvm --store "$work/mnt/store" run --rm --rootfs "$work/mnt/root" -v bins:/bin -v home:/home/me sh -c 'true'
+	getfattr -h --only-values -n user.colour "$work/mnt/store/volumes/home/_data" >"$work/colour" || true
+	getcap "$work/mnt/store/volumes/bins/_data/busybox" >"$work/caps" || true
+	umount "$work/mnt"
+	status_is 0
+	is "$(cat "$work/colour")" red
+	is "$(sed 's/.* //' "$work/caps")" cap_net_raw=ep
+}
+
+# Killed in the middle of it, the next one goes on, and what is there in the end is whole.
+test_a_copy_that_was_interrupted() {
+	local i mark=$store/volumes/half/copy
+	make_root
+	mkdir "$root/many"
+	for ((i = 0; i < 1500; i++)); do head -c 5000 /dev/urandom >"$root/many/$i"; done
+	for i in 100 400; do
+		microvm run --rm --rootfs "$root:O" -v half:/many true &
+		until_ok has_files "$(data_of half)" "$i"
+		# The first time all at once, then the file server.
+		if [ "$i" = 100 ]; then kill -9 "$(pgrep -x microvm)"; else kill -9 "$(pgrep -x microvm-fsd)"; fi
+		wait || true
+		until_ok no_vmm
+		[ -s "$mark" ] || die "it was too fast, or nobody knows that it was interrupted"
+		! has_files "$(data_of half)" 1500 || die "it was too fast"
+	done
+	in_root --rootfs "$root:O" -v half:/many -- sh -c 'ls -A /many | grep -c .'
+	out_is 1500
+	diff -r "$root/many" "$(data_of half)"
+	[ ! -s "$mark" ] || die "it is still marked"
+	forget half
+}
+has_files() { [ "$(find "$1" -type f | wc -l)" -ge "$2" ]; }
+
+test_volumes_without_a_name() {
+	local name
+	in_bb -v /data --mount type=volume,target=/more -- sh -c 'echo x >/data/x; echo y >/more/y; cat /data/x'
+	out_is x
+	is "$(microvm volume ls -q)" '' "volumes that are left"
+	sleeper nameless -v /data
+	name=$(microvm volume ls -q)
+	is "${#name}" 64 "the length of its name"
+	microvm rm -f nameless
+	is "$(microvm volume ls -q)" "$name" "what rm leaves, as docker's does"
+	sleeper other -v "/more" -v "named:/data"
+	run microvm rm -f -v other
+	is "$(microvm volume ls -q | sort)" "$(printf '%s\nnamed' "$name" | sort)" "what rm -v leaves"
+	# A start that fails leaves nothing.
+	run microvm run --name failing -v /data "$bb" /no/such
+	status_is 127
+	is "$(microvm volume ls -q | wc -l)" 2 "volumes"
+	run microvm volume prune </dev/null
+	out_has 'Are you sure'
+	is "$(microvm volume ls -q | wc -l)" 2 "volumes after a prune that nobody wanted"
+	sleeper user -v named:/data
+	run sh -c 'echo y | microvm volume prune --all'
+	out_has "$name"
+	out_has 'Total reclaimed space'
+	out_has_not $'\nnamed'
+	microvm rm -f user
+	run microvm volume prune -f
+	out_is 'Total reclaimed space: 0B'
+	run microvm volume prune -af
+	out_has named
+	is "$(microvm volume ls -q)" ''
+}
+
+test_outer_mounts_come_first() {
+	mkdir -p "$work/outer/in/ner"
+	in_bb --tmpfs /data/in:size=64k -v "$work/outer:/data" --tmpfs /data/in/ner/most -- sh -c 'grep " /data" /proc/mounts | cut -d" " -f2,3'
+	out_is $'/data virtiofs\n/data/in tmpfs\n/data/in/ner/most tmpfs'
+	run microvm run --rm --tmpfs /data -v "$work/outer:/data" "$bb" true
+	refused 125 'duplicate mount point: /data'
+}
+
+# ---- the file server's end -----------------------------------------------------------------------------------
+
+test_the_file_servers_last_words() {
+	local name
+	mkdir -p "$work/libexec" "$work/shared"
+	for name in microvm-vmm microvm-import; do ln -s "$MICROVM_BUILD/bin/$name" "$work/libexec/$name"; done
+	printf '#!/bin/sh\necho "microvm-fsd: the disk is on fire" >&2\nexit 3\n' >"$work/libexec/microvm-fsd"
+	chmod 755 "$work/libexec/microvm-fsd"
+	run env "MICROVM_LIBEXEC=$work/libexec" microvm run --rm -v "$work/shared:/x" "$bb" true
+	refused 125 'file server' 'status 3' 'the disk is on fire'
+	sleeper served -v "$work/shared:/x"
+	kill -9 "$(pgrep -x microvm-fsd)"
+	until_ok no_vmm
+	[[ $(inspect served .State.Error) == *'file server'*'killed by signal 9'* ]] || die "the record says: $(inspect served .State.Error)"
+	microvm rm served
+}
