@@ -305,3 +305,12 @@ test_the_file_servers_last_words() {
 	[[ $(inspect served .State.Error) == *'file server'*'killed by signal 9'* ]] || die "the record says: $(inspect served .State.Error)"
 	microvm rm served
 }
+
+# One file by two ways is one file: what is written by one is there by the other, not only when attributes are asked for anew.
+test_a_file_that_is_shared_twice() {
+	mkdir -p "$work/shared"
+	: >"$work/shared/file"
+	in_bb -v "$work/shared:/folder" -v "$work/shared/file:/one" -v "$work/shared:/again" -- sh -c '
+		for i in 1 2 3 4 5; do echo $i >>/one; tail -n 1 /folder/file; echo .$i >>/again/file; tail -n 1 /one; done'
+	out_is $'1\n.1\n2\n.2\n3\n.3\n4\n.4\n5\n.5'
+}
