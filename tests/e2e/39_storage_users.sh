@@ -143,7 +143,8 @@ test_a_config_with_a_root() {
 	out_is "the host's own"
 	is "$(stat -c %u "$root/home/me/y")" 1234
 	jq '.root.readonly = true' "$work/config.json" >"$work/read-only.json"
-	in_root --rootfs "$root" --config "$work/read-only.json" --
+	run microvm run --rm --rootfs "$root" --config "$work/read-only.json"
+	status_is 1
 	err_has 'ead-only file system'
 }
 
