@@ -132,10 +132,24 @@ static int adjust_child(const struct launch *l, pid_t pid, struct err *e)
 	return r;
 }
 
+/* How long it may take: of a new container, with its hooks and what its volumes are filled with. */
+static unsigned int setup_limit_s(const struct launch *l)
+{
+	unsigned int s = CONTAINER_SETUP_S;
+	size_t i;
+
+	if (!l->spec)
+		return s;
+	s += container_hooks_limit_s("createContainer", l->spec);
+	for (i = 0; i < l->spec->n_mounts; i++)
+		if (mount_is_fill(l->spec->mounts[i]))
+			return s + CONTAINER_FILL_S;
+	return s;
+}
+
 int launch_prepare(struct launch *l, int *sync, int *console, pid_t *out, struct err *e)
 {
-	unsigned int limit_s = CONTAINER_SETUP_S + (l->spec ? container_hooks_limit_s("createContainer", l->spec) : 0);
-	uint64_t deadline_ns = monotonic_ns() + limit_s * 1000000000ull;
+	uint64_t deadline_ns = monotonic_ns() + setup_limit_s(l) * 1000000000ull;
 	_cleanup_close_ int ours = -1;
 	int pair[2], r, none;
 	pid_t pid = -1;

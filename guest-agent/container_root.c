@@ -111,6 +111,10 @@ static int fill_root(const struct launch *l, int root, bool userns, bool termina
 	size_t i;
 	int r = 0;
 
+	/* With what the root itself has, whatever comes to lie over it. */
+	for (i = 0; !r && i < spec->n_mounts; i++)
+		if (mount_is_fill(spec->mounts[i]))
+			r = mount_fill(root, spec->mounts[i], e);
 	for (i = 0; !r && i < spec->n_mounts; i++)
 		r = mount_in_root(root, spec->mounts[i], userns, e);
 	/* A /dev that comes from elsewhere is not this container's to fill. */

@@ -167,8 +167,36 @@ static int copy_up(int root, const Microvm__Mount *m, int fd, struct err *e)
 	if (from == -ENOENT)
 		return 0;
 	to = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	r = from < 0 ? from : to < 0 ? -errno : mount_copy_up(from, to);
-	return r ? err_errno(e, -r, "what was there can't be copied") : 0;
+	if (from < 0 || to < 0)
+		return err_errno(e, from < 0 ? -from : errno, "what was there can't be copied");
+	r = mount_copy_up(from, to, e);
+	return r ? err_wrap(e, "what was there can't be copied") : 0;
+}
+
+bool mount_is_fill(const Microvm__Mount *m)
+{
+	size_t i;
+
+	for (i = 0; i < m->n_options; i++)
+		if (str_eq(m->options[i], "copyup"))
+			return true;
+	return false;
+}
+
+int mount_fill(int root, const Microvm__Mount *m, struct err *e)
+{
+	_cleanup_close_ int to = -1;
+	struct mount_plan p;
+	int r = mount_plan_parse(m, &p, e);
+
+	if (r)
+		return r;
+	mount_plan_free(&p);
+	to = open(m->source, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (to < 0)
+		return err_errno(e, errno, "mount %s: source %s", m->destination, m->source);
+	r = copy_up(root, m, to, e);
+	return r ? err_wrap(e, "mount %s", m->destination) : 0;
 }
 
 static int do_mount(int root, const Microvm__Mount *m, struct mount_plan *p, bool userns, struct err *e)

@@ -25,7 +25,7 @@ int rootfs_write(int root, const char *path, const void *data, size_t len, mode_
 /* ---- options (mounts_options.c) ---- */
 
 struct mount_plan {
-	bool bind, recursive, remount, copy_up, idmap, idmap_recursive;
+	bool bind, recursive, remount, copy_up, fill, idmap, idmap_recursive;
 	uint64_t set, clear;	     /* MOUNT_ATTR_* of the mount itself */
 	uint64_t set_all, clear_all; /* … and of all below it */
 	uint64_t propagation;	     /* MS_PRIVATE …; 0: as it comes */
@@ -58,8 +58,14 @@ int mount_mask(int root, char *const *paths, size_t n, struct err *e);
 /* Makes each path read-only, with all below; what isn't there is fine. */
 int mount_readonly(int root, char *const *paths, size_t n, struct err *e);
 
-/* Copies the folder from into the folder to: files, folders, symlinks, owners, modes (mounts_copy.c). 0 or negative errno. */
-int mount_copy_up(int from, int to);
+/* Copies the folder from into the folder to, whose own files stay (mounts_copy.c). An error names the file. */
+int mount_copy_up(int from, int to, struct err *e);
+/*
+ * Whether m is a new volume that begins with what the root has at its place ("copyup"). It is to be filled before anything
+ * is mounted in the root.
+ */
+bool mount_is_fill(const Microvm__Mount *m);
+int mount_fill(int root, const Microvm__Mount *m, struct err *e);
 
 /* A user namespace with these mappings, for idmapped mounts: a fd (mounts_idmap.c). */
 int mount_idmap_ns(Microvm__IDMapping *const *uids, size_t uids_n, Microvm__IDMapping *const *gids, size_t gids_n,

@@ -120,6 +120,8 @@ static bool take_kind(struct mount_plan *p, const char *o)
 		p->remount = true;
 	else if (str_eq(o, "tmpcopyup"))
 		p->copy_up = true;
+	else if (str_eq(o, "copyup"))
+		p->fill = true;
 	else if (str_eq(o, "idmap"))
 		p->idmap = true;
 	else if (str_eq(o, "ridmap"))
@@ -139,6 +141,8 @@ static int check(const Microvm__Mount *m, const struct mount_plan *p, struct err
 			       m->destination, m->source);
 	if (p->copy_up && !str_eq(m->type, "tmpfs"))
 		return err_set(e, EINVAL, "mount %s: tmpcopyup is for tmpfs, not %s", m->destination, m->type);
+	if (p->fill && !p->bind)
+		return err_set(e, EINVAL, "mount %s: copyup is for bind mounts, not %s", m->destination, m->type);
 	if (p->idmap && !p->bind)
 		return err_set(e, EINVAL, "mount %s: idmap is for bind mounts", m->destination);
 	return 0;

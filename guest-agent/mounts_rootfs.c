@@ -142,20 +142,49 @@ static int mount_overlay(const char *id, bool userns, struct err *e)
 	return mount_layer(id, "root", "overlay", "overlay", data, ARRAY_SIZE(data) - !userns, NULL, e);
 }
 
+/* Puts a file that lies in the folder files over path in the root. */
+static int cover_file(int root, int files, const char *name, const char *path)
+{
+	_cleanup_close_ int mount = open_tree(files, name, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	_cleanup_close_ int at = mount < 0 ? -errno : rootfs_make(root, path, false);
+
+	return at < 0 ? at : mount_attach(mount, at);
+}
+
+/* A root without a layer is somebody's folder, whose own files stay as they are: a mount lies over each. */
+static int write_file_over(int root, int files, size_t number, const Microvm__RootFile *f)
+{
+	char name[16];
+	int r;
+
+	snprintf(name, sizeof(name), "/%zu", number);
+	r = rootfs_write(files, name, f->data.data, f->data.len, f->mode ? f->mode : 0644);
+	return r ? r : cover_file(root, files, name + 1, f->path);
+}
+
 static int write_files(const char *id, const Microvm__Rootfs *rootfs, struct err *e)
 {
-	_cleanup_close_ int root = make_folder(id, "root", e);
+	static const char *const mode[] = { "mode=755" };
+	_cleanup_close_ int root = make_folder(id, "root", e), files = -1;
 	size_t i;
+	int r;
 
 	if (root < 0)
 		return root;
 	if (rootfs->n_files > FILES_MAX)
 		return err_set(e, E2BIG, "%zu files for the root file system, at most %u are taken", rootfs->n_files,
 			       FILES_MAX);
+	if (!rootfs->overlay && rootfs->n_files) {
+		r = mount_layer(id, "files", "tmpfs", "files", mode, ARRAY_SIZE(mode), NULL, e);
+		files = r ? r : make_folder(id, "files", e);
+		if (files < 0)
+			return files;
+	}
 	for (i = 0; i < rootfs->n_files; i++) {
 		const Microvm__RootFile *f = rootfs->files[i];
-		int r = rootfs_write(root, f->path, f->data.data, f->data.len, f->mode ? f->mode : 0644);
 
+		r = files >= 0 ? write_file_over(root, files, i, f)
+			       : rootfs_write(root, f->path, f->data.data, f->data.len, f->mode ? f->mode : 0644);
 		if (r)
 			return err_errno(e, -r, "%s can't be written into the container", f->path);
 	}
@@ -178,7 +207,7 @@ int rootfs_finish(const char *id, const Microvm__Rootfs *rootfs, bool userns, st
 
 int rootfs_mount(const char *id, const Microvm__Rootfs *rootfs, const Microvm__Linux *l, struct err *e)
 {
-	_cleanup_close_ int dir = -1, root = -1;
+	_cleanup_close_ int dir = -1, root = -1, files = -1;
 	int r;
 
 	r = mkdir_p(AT_FDCWD, CONTAINER_RUN, 0711);
@@ -189,9 +218,11 @@ int rootfs_mount(const char *id, const Microvm__Rootfs *rootfs, const Microvm__L
 		return err_errno(e, errno, "%s", CONTAINER_RUN);
 	dir = make_folder(id, "", e);
 	root = dir < 0 ? dir : make_folder(id, "root", e);
-	if (root < 0) {
+	/* Before anything is in it that only the user namespace's root may reach. */
+	files = root < 0 ? root : make_folder(id, "files", e);
+	if (files < 0) {
 		rootfs_unmount(id, NULL);
-		return root;
+		return files;
 	}
 	r = rootfs->overlay ? mount_layers(id, rootfs, l, e) : mount_source(id, "root", rootfs, l, e);
 	if (r)
@@ -205,7 +236,7 @@ int rootfs_mount(const char *id, const Microvm__Rootfs *rootfs, const Microvm__L
 
 int rootfs_unmount(const char *id, struct err *e)
 {
-	static const char *const parts[] = { "root", "layer", "lower" };
+	static const char *const parts[] = { "root", "files", "layer", "lower" };
 	char path[PATH_LEN];
 	size_t i;
 	int r = 0;

@@ -6,6 +6,7 @@ gobjs = $(patsubst %.c,$(O)/gobj/%.o,$(1))
 AGENT_OBJS := $(call gobjs,$(wildcard guest-agent/*.c)) $(O)/gobj/gen/guest-agent/agent.pb-c.o
 AGENT_LIB := $(O)/gobj/libagent.a
 
+$(call gobjs,userland/base/seccomp.c): | $(O)/gen/base/syscall_names.h
 $(AGENT_LIB): $(call gobjs,$(wildcard userland/base/*.c userland/io/*.c userland/rpc/*.c)) $(O)/gobj/gen/userland/rpc/ttrpc.pb-c.o
 	$(Q)rm -f $@ && ar rcsD $@ $^
 

@@ -10,7 +10,7 @@ packages=(
 	# the guest kernel and the module
 	linux-source-6.12 bc bison flex libelf-dev cpio kmod xz-utils zstd sparse
 	# images
-	busybox-static mmdebstrap umoci skopeo erofs-utils e2fsprogs jq attr acl python3-minimal
+	busybox-static mmdebstrap umoci skopeo erofs-utils e2fsprogs jq attr acl libcap2-bin python3-minimal
 	# the lab, and what is compared with there
 	qemu-system-x86 util-linux procps runc crun socat tmux strace gdb
 	# what runs in guests and below shares in the tests of storage

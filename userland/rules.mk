@@ -26,12 +26,12 @@ $(call objs,$(wildcard userland/agent/*.c userland/oci/*.c userland/sandbox/*.c 
 $(call objs,userland/sandbox/vmspec_build.c): $(O)/gen/images/cmdline.h
 
 # Names of system calls, for the report of one that was denied.
-$(O)/gen/vmm/syscall_names.h:
+$(O)/gen/base/syscall_names.h:
 	@mkdir -p $(@D)
 	$(call say,GEN,$@)
 	$(Q)echo '#include <asm/unistd.h>' | $(CC) -E -dM - | \
 		awk '/^#define __NR_[a-z0-9_]+ [0-9]+$$/ { sub("__NR_", "", $$2); printf "\t[%s] = \"%s\",\n", $$3, $$2 }' | sort >$@
-$(call objs,userland/vmm/seccomp.c): | $(O)/gen/vmm/syscall_names.h
+$(call objs,userland/base/seccomp.c): | $(O)/gen/base/syscall_names.h
 
 # Static, as it is cheaper to start and smaller when it runs: no loader, no relocated libraries.
 $(BIN)/microvm-vmm: private LDFLAGS := $(if $(SAN),$(LDFLAGS),$(patsubst -pie,-static-pie,$(LDFLAGS)))

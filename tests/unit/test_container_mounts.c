@@ -187,6 +187,75 @@ START_TEST(copy_up)
 }
 END_TEST
 
+/* A volume that begins with the image's files, and one whose copy was interrupted: what is there already stays. */
+START_TEST(volumes_are_filled)
+{
+	struct box *b = box_new("true", NULL);
+	struct stat st, dir;
+	char *text;
+	ssize_t n;
+	char link[16] = "";
+
+	make_folder("/run/image/m/sub", 0750);
+	make_file("/run/image/m/file", "the image's\n");
+	make_file("/run/image/m/kept", "the image's\n");
+	make_file("/run/image/m/sub/deep", "deep\n");
+	ck_assert_int_eq(chmod("/run/image/m/file", 04755), 0);
+	ck_assert_int_eq(chown("/run/image/m/sub", 12, 34), 0);
+	ck_assert_int_eq(chown("/run/image/m", 56, 78), 0);
+	ck_assert_int_eq(symlink("/nowhere", "/run/image/m/link"), 0);
+	ck_assert_int_eq(mkfifo("/run/image/m/pipe", 0600), 0);
+	make_folder("/run/volume", 0700);
+	make_file("/run/volume/kept", "kept\n");
+	make_file("/run/volume/.microvm-copy", "half");
+	b->rootfs.source = "/run/image";
+	b->rootfs.fstype = "bind";
+	/* What comes to lie over the place is not what it begins with. */
+	add_mount(b, "/m", "tmpfs", "tmpfs", LIST("size=1m"));
+	add_mount(b, "/m", "bind", "/run/volume", LIST("rbind", "copyup"));
+	expect(b, "");
+	ck_assert_int_eq(read_file(AT_FDCWD, "/run/volume/file", 64, &text, NULL), 0);
+	ck_assert_str_eq(text, "the image's\n");
+	free(text);
+	ck_assert_int_eq(read_file(AT_FDCWD, "/run/volume/kept", 64, &text, NULL), 0);
+	ck_assert_str_eq(text, "kept\n");
+	free(text);
+	ck_assert(!stat("/run/volume/file", &st) && (st.st_mode & 07777) == 04755);
+	ck_assert(!stat("/run/image/m/file", &dir) && dir.st_mtim.tv_sec == st.st_mtim.tv_sec);
+	ck_assert(!stat("/run/volume/sub", &st) && (st.st_mode & 07777) == 0750 && st.st_uid == 12 && st.st_gid == 34);
+	ck_assert(!stat("/run/volume", &st) && (st.st_mode & 07777) == 0755 && st.st_uid == 56 && st.st_gid == 78);
+	ck_assert_int_eq(access("/run/volume/sub/deep", F_OK), 0);
+	ck_assert_int_ne(access("/run/volume/pipe", F_OK), 0);
+	ck_assert_int_ne(access("/run/volume/.microvm-copy", F_OK), 0);
+	n = readlink("/run/volume/link", link, sizeof(link) - 1);
+	ck_assert(n > 0 && str_eq(link, "/nowhere"));
+}
+END_TEST
+
+/* The error says which file it was. */
+START_TEST(a_volume_that_is_full)
+{
+	struct box *b = box_new("true", NULL);
+
+	make_folder("/run/image/m/sub", 0755);
+	make_file("/run/image/m/sub/big", "x");
+	ck_assert_int_eq(truncate("/run/image/m/sub/big", 1 << 20), 0);
+	make_folder("/run/volume", 0755);
+	ck_assert_int_eq(mount("tmpfs", "/run/volume", "tmpfs", 0, "size=64k"), 0);
+	b->rootfs.source = "/run/image";
+	b->rootfs.fstype = "bind";
+	add_mount(b, "/m", "bind", "/run/volume", LIST("rbind", "copyup"));
+	expect_refused(b, -ENOSPC, "sub: big: No space left");
+	b = box_new("true", NULL);
+	add_mount(b, "/m", "tmpfs", "tmpfs", LIST("copyup"));
+	expect_refused(b, -EINVAL, "copyup is for bind mounts");
+	/* Nothing there, nothing to copy. */
+	b = box_new("true", NULL);
+	add_mount(b, "/none", "bind", "/run/volume", LIST("rbind", "copyup"));
+	expect(b, "");
+}
+END_TEST
+
 START_TEST(read_only_root)
 {
 	struct oci_options o = { .read_only = true,
@@ -388,6 +457,35 @@ START_TEST(links_in_the_image)
 }
 END_TEST
 
+/* A folder that is the root itself: written to by the container, but for the files that a sandbox brings. */
+START_TEST(a_folder_as_root)
+{
+	struct box *b = box_new("cat /etc/hosts; echo more >>/etc/hosts; readlink /etc; echo new >/new; cat /dev/null; "
+				"(echo x >/outside/x) 2>/dev/null || echo beneath",
+				NULL);
+	char *text;
+
+	make_folder("/run/outside", 0755);
+	make_file("/run/outside/hosts", "the host's\n");
+	make_folder("/run/root/inside", 0755);
+	make_file("/run/root/inside/hosts", "its own\n");
+	ck_assert_int_eq(symlink("/inside", "/run/root/etc"), 0);
+	ck_assert_int_eq(symlink("../../run/outside", "/run/root/outside"), 0);
+	b->rootfs.source = "/run/root";
+	b->rootfs.fstype = "bind";
+	b->rootfs.overlay = false;
+	box_file(b, "/etc/hosts", "brought\n", 0644);
+	expect(b, "brought\n/inside\nbeneath\n");
+	ck_assert_int_eq(read_file(AT_FDCWD, "/run/root/inside/hosts", 64, &text, NULL), 0);
+	ck_assert_str_eq(text, "its own\n");
+	free(text);
+	ck_assert_int_eq(read_file(AT_FDCWD, "/run/root/new", 64, &text, NULL), 0);
+	ck_assert_str_eq(text, "new\n");
+	free(text);
+	ck_assert_int_ne(access("/run/outside/x", F_OK), 0);
+}
+END_TEST
+
 /* ---- user namespaces ---- */
 
 static void add_userns(struct box *b, uint32_t first)
@@ -556,6 +654,8 @@ Suite *test_suite(void)
 	tcase_add_test(t, recursive_read_only);
 	tcase_add_test(t, remount);
 	tcase_add_test(t, copy_up);
+	tcase_add_test(t, volumes_are_filled);
+	tcase_add_test(t, a_volume_that_is_full);
 	tcase_add_test(t, read_only_root);
 	tcase_add_test(t, writable_layer_is_limited);
 	tcase_add_test(t, masked_and_readonly_paths);
@@ -567,6 +667,7 @@ Suite *test_suite(void)
 	tcase_add_test(paths, path_loops_end);
 	tcase_add_test(paths, files_replace_links);
 	tcase_add_test(paths, links_in_the_image);
+	tcase_add_test(paths, a_folder_as_root);
 	suite_add_tcase(s, paths);
 	tcase_add_checked_fixture(ns, fixture_begin, NULL);
 	tcase_add_test(ns, user_namespace);

@@ -4,9 +4,12 @@
 #include <errno.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
+#include <sched.h>
 #include <sys/file.h>
+#include <sys/mount.h>
 #include <sys/xattr.h>
 
+#include "base/cleanup.h"
 #include "tests/unit/fsd_front.h"
 
 Suite *test_suite(void);
@@ -656,6 +659,48 @@ START_TEST(keeps_to_its_quota)
 }
 END_TEST
 
+static void bind_mount(const char *from, const char *to, unsigned long flags)
+{
+	_cleanup_free_ char *source = xstrdup(host(from));
+
+	ck_assert_int_eq(mount(source, host(to), NULL, MS_BIND, NULL), 0);
+	if (flags)
+		ck_assert_int_eq(mount(NULL, host(to), NULL, MS_REMOUNT | MS_BIND | flags, NULL), 0);
+}
+
+static uint64_t node_below(const char *folder, const char *name)
+{
+	return node(node(ROOT, folder), name);
+}
+
+/* A file is the same node wherever it is mounted, unless it is another one by its mount; a folder never is. */
+START_TEST(one_file_in_two_mounts)
+{
+	if (geteuid())
+		return;
+	/* What is mounted here is seen by who has opened the share here. */
+	teardown();
+	ck_assert(!unshare(CLONE_NEWNS) && !mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL));
+	setup();
+	mkdir(host("data"), 0755);
+	mkdir(host("data/sub"), 0755);
+	mkdir(host("again"), 0755);
+	mkdir(host("once"), 0755);
+	host_file("data/file", "x");
+	host_file("one", "");
+	bind_mount("data", "again", 0);
+	bind_mount("data", "once", MS_RDONLY);
+	bind_mount("data/file", "one", 0);
+	ck_assert_uint_eq(node_below("data", "file"), node_below("again", "file"));
+	ck_assert_uint_eq(node_below("data", "file"), node(ROOT, "one"));
+	ck_assert_uint_ne(node_below("data", "file"), node_below("once", "file"));
+	ck_assert_uint_ne(node_below("data", "sub"), node_below("again", "sub"));
+	umount(host("one"));
+	umount(host("once"));
+	umount(host("again"));
+}
+END_TEST
+
 START_TEST(maps_owners)
 {
 	struct fs_config config = { .cache = FS_CACHE_NONE };
@@ -711,6 +756,7 @@ Suite *test_suite(void)
 	tcase_add_test(c, begins_with_init);
 	tcase_add_test(c, read_only_changes_nothing);
 	tcase_add_test(c, keeps_to_its_quota);
+	tcase_add_test(c, one_file_in_two_mounts);
 	tcase_add_test(c, maps_owners);
 	suite_add_tcase(s, c);
 	return s;

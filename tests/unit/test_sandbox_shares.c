@@ -8,10 +8,52 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/util.h"
 #include "sandbox/shares.h"
 #include "sandbox/vmspec_build.h"
 #include "sandbox/volumes.h"
+
+/* Empty ones only, by one at a time, and again after an end in the middle. */
+START_TEST(new_volumes_are_filled_once)
+{
+	char store[] = "/tmp/test-volumes-XXXXXX";
+	struct err e = ERR_INIT;
+	_cleanup_free_ char *path = NULL, *file = NULL;
+	struct volume_info v;
+	int fd, other;
+
+	ck_assert_ptr_nonnull(mkdtemp(store));
+	ck_assert_int_eq(volume_use(store, "v", NULL, &path, &e), 0);
+	file = xasprintf("%s/file", path);
+	ck_assert_msg(volume_fill_begin(store, "v", &fd, &e) == 0, "%s", e.msg);
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(volume_fill_begin(store, "v", &other, &e), -EAGAIN);
+	ck_assert_int_eq(write_file_atomic(AT_FDCWD, file, "x", 1, 0644), 0);
+	/* It died. */
+	close(fd);
+	ck_assert_int_eq(volume_fill_begin(store, "v", &fd, &e), 0);
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(volume_fill_end(&fd), 0);
+	ck_assert_int_eq(fd, -1);
+	ck_assert_int_eq(volume_fill_begin(store, "v", &fd, &e), 0);
+	ck_assert_int_eq(fd, -1);
+	ck_assert_int_eq(volume_fill_end(&fd), 0);
+	/* One that was emptied is as good as new. */
+	unlink(file);
+	ck_assert_int_eq(volume_fill_begin(store, "v", &fd, &e), 0);
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(volume_fill_end(&fd), 0);
+	ck_assert_int_eq(volume_find(store, "v", &v, &e), 0);
+	ck_assert_int_eq(write_file_atomic(AT_FDCWD, file, path, strlen(path), 0644), 0);
+	ck_assert_uint_ge(volume_bytes(&v), 1);
+	volume_info_free(&v);
+	ck_assert(!volume_is_anonymous("v"));
+	ck_assert(volume_is_anonymous("0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"));
+	ck_assert_int_eq(volume_remove(store, "v", &e), 0);
+	remove_tree(AT_FDCWD, store);
+}
+END_TEST
 
 Suite *test_suite(void);
 
@@ -49,6 +91,15 @@ START_TEST(mounts_as_docker_has_them)
 	struct err e = ERR_INIT;
 	struct share s;
 
+	ck_assert_int_eq(share_parse_volume("/data", &s, &e), 0);
+	ck_assert(s.kind == SHARE_VOLUME && !s.source && !s.no_copy && str_eq(s.target, "/data"));
+	share_free(&s);
+	ck_assert_int_eq(share_parse_volume("v:/data:nocopy", &s, &e), 0);
+	ck_assert(s.kind == SHARE_VOLUME && s.no_copy);
+	share_free(&s);
+	ck_assert_msg(share_parse_mount("target=/b,volume-nocopy,volume-driver=local", &s, &e) == 0, "%s", e.msg);
+	ck_assert(s.kind == SHARE_VOLUME && !s.source && s.no_copy);
+	share_free(&s);
 	ck_assert_msg(share_parse_mount("type=bind,source=/a,target=/b,readonly", &s, &e) == 0, "%s", e.msg);
 	ck_assert_int_eq(s.kind, SHARE_BIND);
 	ck_assert(s.read_only && !s.make_source);
@@ -61,6 +112,49 @@ START_TEST(mounts_as_docker_has_them)
 	ck_assert_int_eq(s.kind, SHARE_TMPFS);
 	ck_assert_str_eq(s.options, "rw,size=65536,mode=1770");
 	share_free(&s);
+}
+END_TEST
+
+START_TEST(a_root_as_podman_has_it)
+{
+	static const struct {
+		const char *text, *source;
+		bool read_only, overlay;
+	} cases[] = {
+		{ "/a", "/a", false, false },
+		{ "dir:O", "dir", true, true },
+		{ "/a:b", "/a:b", false, false },
+	};
+	struct run_options o = RUN_OPTIONS_INIT;
+	struct err e = ERR_INIT;
+	struct shares all;
+	struct share s;
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(cases); i++) {
+		ck_assert_int_eq(share_parse_rootfs(cases[i].text, false, &s, &e), 0);
+		ck_assert_str_eq(s.source, cases[i].source);
+		ck_assert(s.read_only == cases[i].read_only && s.overlay == cases[i].overlay);
+		share_free(&s);
+	}
+	/* What is mounted on it needs places, which a root that nobody writes to can't get. */
+	ck_assert_int_eq(share_parse_rootfs("/a", true, &s, &e), 0);
+	ck_assert(s.read_only && s.overlay);
+	share_free(&s);
+	ck_assert_int_lt(share_parse_rootfs(":O", false, &s, &e), 0);
+	/* The first of all, as the container's other mounts are in it. */
+	o.rootfs = (char *)"/root";
+	strv_push(&o.volume, "/x:/x");
+	ck_assert_msg(shares_parse(&o, &all, &e) == 0, "%s", e.msg);
+	ck_assert_str_eq(shares_root(&all)->source, "/root");
+	ck_assert_str_eq(all.v[1].target, "/x");
+	shares_free(&all);
+	ck_assert_ptr_null(shares_root(&all));
+	strv_push(&o.storage_opt, "size=1m");
+	ck_assert_int_lt(shares_parse(&o, &all, &e), 0);
+	ck_assert_msg(strstr(e.msg, "/root:O") != NULL, "%s", e.msg);
+	strv_clear(&o.storage_opt);
+	strv_clear(&o.volume);
 }
 END_TEST
 
@@ -77,10 +171,10 @@ START_TEST(bad_words_are_named)
 		{ share_parse_volume, "/a:/x/../..", "'..'" },
 		{ share_parse_volume, "/a:", "no target" },
 		{ share_parse_volume, ":/x", "no source" },
-		{ share_parse_volume, "/only", "without a name" },
+		{ share_parse_volume, "only", "must be absolute" },
 		{ share_parse_volume, "/a:/b:rwx", "invalid mode: 'rwx'" },
 		{ share_parse_volume, "/a:/b:ro:rw", "invalid mode" },
-		{ share_parse_volume, "", "without a name" },
+		{ share_parse_volume, "", "no target" },
 		{ share_parse_mount, "type=npipe,source=/a,target=/b", "npipe" },
 		{ share_parse_mount, "type=bind,source=a,target=/b", "must be absolute" },
 		{ share_parse_mount, "type=bind,target=/b", "no source" },
@@ -94,6 +188,10 @@ START_TEST(bad_words_are_named)
 		{ share_parse_mount, "type=bind,,source=/a,target=/b", "empty" },
 		{ share_parse_mount, "type=bind,source=/a,target=/b,readonly=maybe", "maybe" },
 		{ share_parse_mount, "type", "type \"\"" },
+		{ share_parse_mount, "type=bind,source=/a,target=/b,volume-nocopy", "cannot mix" },
+		{ share_parse_mount, "source=a,target=/b,volume-nocopy=x", "volume-nocopy: x" },
+		{ share_parse_mount, "source=a,target=/b,volume-driver=nfs", "volume-driver" },
+		{ share_parse_mount, "source=a,target=/b,volume-opt=type=tmpfs", "volume-opt" },
 	};
 	size_t i;
 
@@ -150,8 +248,12 @@ START_TEST(outer_targets_come_first_and_none_twice)
 	strv_push(&o.mount, "type=bind,src=/x,dst=/a/");
 	ck_assert_int_eq(shares_parse(&o, &s, &e), -EINVAL);
 	ck_assert_ptr_nonnull(strstr(e.msg, "duplicate mount point: /a"));
-	strv_clear(&o.volume);
 	strv_clear(&o.mount);
+	strv_push(&o.tmpfs, "/a/./b/c/:size=1m");
+	ck_assert_int_eq(shares_parse(&o, &s, &e), -EINVAL);
+	ck_assert_ptr_nonnull(strstr(e.msg, "duplicate mount point: /a/b/c"));
+	strv_clear(&o.volume);
+	strv_clear(&o.tmpfs);
 }
 END_TEST
 
@@ -236,11 +338,13 @@ Suite *test_suite(void)
 
 	tcase_add_test(t, volumes_as_docker_has_them);
 	tcase_add_test(t, mounts_as_docker_has_them);
+	tcase_add_test(t, a_root_as_podman_has_it);
 	tcase_add_test(t, bad_words_are_named);
 	tcase_add_test(t, disk_words);
 	tcase_add_test(t, outer_targets_come_first_and_none_twice);
 	tcase_add_test(t, what_the_vmm_is_told);
 	tcase_add_test(t, volumes_live_in_the_store);
+	tcase_add_test(t, new_volumes_are_filled_once);
 	suite_add_tcase(s, t);
 	return s;
 }

@@ -10,6 +10,7 @@
 
 #include "base/cleanup.h"
 #include "base/guest.h"
+#include "base/seccomp.h"
 #include "base/util.h"
 #include "vmm/bus.h"
 #include "vmm/ending.h"
@@ -268,6 +269,8 @@ END_TEST
 
 START_TEST(filters_are_short)
 {
+	char text[64];
+
 	ck_assert_uint_le(seccomp_calls(SECCOMP_VCPU), 27);
 	ck_assert_uint_le(seccomp_calls(SECCOMP_IO), 35);
 	ck_assert_uint_le(seccomp_calls(SECCOMP_MAIN), 50);
@@ -275,6 +278,12 @@ START_TEST(filters_are_short)
 	ck_assert_str_eq(seccomp_call_name(0), "read");
 	ck_assert_ptr_null(seccomp_call_name(-1));
 	ck_assert_ptr_null(seccomp_call_name(99999));
+	ck_assert_uint_eq(seccomp_denied_text(text, sizeof(text), "x", 41), strlen(text));
+	ck_assert_str_eq(text, "x made the system call socket, which it may not");
+	seccomp_denied_text(text, sizeof(text), "x", 99999);
+	ck_assert_str_eq(text, "x made the system call 99999, which it may not");
+	ck_assert_uint_eq(seccomp_denied_text(text, 9, "x", 41), 8);
+	ck_assert_str_eq(text, "x made t");
 }
 END_TEST
 

@@ -26,12 +26,14 @@ static const struct opt opts[] = {
 	{ "cpus", 0, OPT_CPUS, 0, "N", "CPUs; a fraction is a quota on the next whole number", AT(nano_cpus) },
 	{ "memory", 'm', OPT_SIZE, 0, "SIZE", "memory of the VM (256m)", AT(mem_bytes) },
 	{ "pids-limit", 0, OPT_NUMBER, 0, "N", "most processes; -1: no limit", AT(pids_limit) },
+	{ "rootfs", 0, OPT_STRING, WORD_FILE, "DIR[:O]",
+	  "a folder of the host as the root, in place of IMAGE; O: what is written is dropped", AT(rootfs) },
 	{ "read-only", 0, OPT_FLAG, 0, NULL, "the root file system can't be written", AT(read_only) },
 	{ "tmpfs", 0, OPT_LIST, 0, "PATH[:OPTS]", "mount a tmpfs", AT(tmpfs) },
-	{ "volume", 'v', OPT_LIST, WORD_FILE, "SOURCE:TARGET[:ro]",
-	  "share a folder or file of the host, or a volume by its name", AT(volume) },
-	{ "mount", 0, OPT_LIST, 0, "type=TYPE,…", "type=bind|volume|tmpfs,source=…,target=…[,readonly][,tmpfs-size=…]",
-	  AT(mount) },
+	{ "volume", 'v', OPT_LIST, WORD_FILE, "[SOURCE:]TARGET[:ro]",
+	  "share a folder or file of the host, a volume by its name, or a new volume", AT(volume) },
+	{ "mount", 0, OPT_LIST, 0, "type=TYPE,…",
+	  "type=bind|volume|tmpfs,source=…,target=…[,readonly][,volume-nocopy][,tmpfs-size=…]", AT(mount) },
 	{ "disk", 0, OPT_LIST, WORD_FILE, "FILE[:WORDS]",
 	  "a raw disk as /dev/vdb, /dev/vdc …; WORDS: ro, direct, serial=TEXT", AT(disk) },
 	{ "shm-size", 0, OPT_SIZE, 0, "SIZE", "size of /dev/shm (64m)", AT(shm_bytes) },
@@ -81,21 +83,23 @@ static int run(const struct cli_global *global, void *options, int argc, char **
 	const struct sandbox_paths paths = { .state = global->state, .store = global->store };
 	struct run_options *o = options;
 
-	o->image = argv[0];
-	o->command = argv + 1;
+	if (!o->rootfs && !argc)
+		return err_set(e, EINVAL, "run wants an image, or --rootfs DIR; see microvm run --help");
+	o->image = o->rootfs ? NULL : argv[0];
+	o->command = o->rootfs ? argv : argv + 1;
 	return sandbox_run(&paths, o, global->timings, e);
 }
 
 const struct command cmd_run = {
 	.name = "run",
-	.synopsis = "IMAGE [COMMAND [ARG…]]",
+	.synopsis = "IMAGE|--rootfs DIR [COMMAND [ARG…]]",
 	.help = "run a command of an image in a new microVM",
 	.opts = opts,
 	.opts_n = ARRAY_SIZE(opts),
 	.options_size = sizeof(struct run_options),
 	.defaults = &defaults,
 	.word = WORD_IMAGE,
-	.min_args = 1,
+	.min_args = 0, /* none with --rootfs */
 	.max_args = -1,
 	.stops_at_argument = true,
 	.fail_status = SANDBOX_EXIT_ERROR,

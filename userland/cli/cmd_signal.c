@@ -11,6 +11,7 @@
 #include "cli/cli.h"
 #include "oci/defaults.h"
 #include "sandbox/sandbox.h"
+#include "sandbox/volumes.h"
 
 typedef int each_fn(struct state *state, struct state_ref *ref, const void *options, struct err *e);
 
@@ -150,31 +151,44 @@ const struct command cmd_wait = {
 };
 
 struct rm_options {
-	bool force;
+	bool force, volumes;
+	const char *store;
 };
 
 static const struct opt rm_opts[] = {
 	{ "force", 'f', OPT_FLAG, 0, NULL, "end it first if it runs", offsetof(struct rm_options, force) },
+	{ "volumes", 'v', OPT_FLAG, 0, NULL, "with the volumes that were made for it without a name",
+	  offsetof(struct rm_options, volumes) },
 };
 
 static int rm_one(struct state *state, struct state_ref *ref, const void *options, struct err *e)
 {
 	const struct rm_options *o = options;
+	size_t i;
+	int r;
 
 	if (o->force && ref->alive) {
-		int r = sandbox_kill_vm(ref, e);
-
+		r = sandbox_kill_vm(ref, e);
 		/* With --rm its supervisor has removed it already. */
 		if (r || ref->record.remove)
 			return r;
 	}
-	return state_remove(state, ref, e);
+	r = state_remove(state, ref, e);
+	for (i = 0; !r && o->volumes && i < ref->record.anonymous.n; i++) {
+		r = volume_remove(o->store, ref->record.anonymous.v[i], e);
+		/* Gone is gone; one that somebody else has begun to use is theirs. */
+		if (r == -ENOENT || r == -EBUSY)
+			r = 0;
+	}
+	return r;
 }
 
 static int rm_run(const struct cli_global *global, void *options, int argc, char **argv, struct err *e)
 {
-	const struct rm_options *o = options;
+	const struct sandbox_paths paths = { .state = global->state, .store = global->store };
+	struct rm_options *o = options;
 
+	o->store = sandbox_store_path(&paths);
 	return for_each(global, argc, argv, rm_one, options, true, o->force, e);
 }
 

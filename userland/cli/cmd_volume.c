@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* volume ls|create|rm|inspect */
+/* volume ls|create|rm|prune|inspect */
 #include <errno.h>
 #include <json-c/json.h>
 #include <stddef.h>
@@ -14,16 +14,19 @@
 #include "sandbox/volumes.h"
 
 struct volume_options {
-	bool quiet, force;
+	bool quiet, force, all;
 	char *format;
+	const char *state; /* not of the command line */
 };
 
 static const struct opt opts[] = {
 	{ "quiet", 'q', OPT_FLAG, 0, NULL, "ls: names only", offsetof(struct volume_options, quiet) },
 	{ "format", 0, OPT_STRING, WORD_FORMAT, "FORMAT", "ls: table or json",
 	  offsetof(struct volume_options, format) },
-	{ "force", 'f', OPT_FLAG, 0, NULL, "rm: one that is not there is fine",
+	{ "force", 'f', OPT_FLAG, 0, NULL, "rm: one that is not there is fine; prune: don't ask",
 	  offsetof(struct volume_options, force) },
+	{ "all", 'a', OPT_FLAG, 0, NULL, "prune: also those that somebody gave a name",
+	  offsetof(struct volume_options, all) },
 };
 
 static int list(const char *store, const struct volume_options *o, int argc, char **argv, struct err *e)
@@ -96,6 +99,87 @@ static int remove_all(const char *store, const struct volume_options *o, int arg
 	return failed;
 }
 
+static bool confirmed(const struct volume_options *o)
+{
+	char answer[8];
+
+	if (o->force)
+		return true;
+	printf("WARNING! This will remove %s local volumes not used by at least one container.\n"
+	       "Are you sure you want to continue? [y/N] ",
+	       o->all ? "all" : "anonymous");
+	fflush(stdout);
+	return fgets(answer, sizeof(answer), stdin) && (answer[0] == 'y' || answer[0] == 'Y');
+}
+
+/* Also a sandbox that has ended has its volumes, until it is removed. */
+static bool is_had(const struct state_ref *sandboxes, size_t n, const char *volume)
+{
+	size_t i, k;
+
+	for (i = 0; i < n; i++)
+		for (k = 0; k < sandboxes[i].record.volumes.n; k++)
+			if (str_eq(sandboxes[i].record.volumes.v[k], volume))
+				return true;
+	return false;
+}
+
+static int prune_list(const char *store, const struct volume_options *o, const struct state_ref *sandboxes, size_t n,
+		      struct err *e)
+{
+	struct volume_info *v;
+	uint64_t bytes = 0;
+	size_t volumes_n, i, removed = 0;
+	int failed = 0, r = volume_list(store, &v, &volumes_n, e);
+	char text[32];
+
+	if (r)
+		return r;
+	for (i = 0; i < volumes_n; i++) {
+		struct err why = ERR_INIT;
+		uint64_t size;
+
+		if ((!o->all && !volume_is_anonymous(v[i].name)) || is_had(sandboxes, n, v[i].name))
+			continue;
+		size = volume_bytes(&v[i]);
+		r = volume_remove(store, v[i].name, &why);
+		if (!r) {
+			printf("%s%s\n", removed++ ? "" : "Deleted Volumes:\n", v[i].name);
+			bytes += size;
+		} else if (r != -EBUSY && r != -ENOENT) {
+			log_error("%s", why.msg);
+			failed = 1;
+		}
+	}
+	volume_list_free(v, volumes_n);
+	format_bytes(bytes, text, sizeof(text));
+	printf("%sTotal reclaimed space: %s\n", removed ? "\n" : "", text);
+	return failed;
+}
+
+static int prune(const char *store, const struct volume_options *o, int argc, char **argv, struct err *e)
+{
+	struct state_ref *sandboxes;
+	struct state *state;
+	size_t n;
+	int r;
+
+	if (argc)
+		return err_set(e, EINVAL, "volume prune takes no names; volume rm does");
+	if (!confirmed(o))
+		return 0;
+	r = state_open(o->state, &state, e);
+	if (r)
+		return r;
+	r = state_list(state, &sandboxes, &n, e);
+	if (!r) {
+		r = prune_list(store, o, sandboxes, n, e);
+		state_list_free(sandboxes, n);
+	}
+	state_close(state);
+	return r;
+}
+
 static json_object *describe(const struct volume_info *v)
 {
 	json_object *j = json_object_new_object();
@@ -141,28 +225,30 @@ static const struct {
 	int min_args;
 	int (*run)(const char *store, const struct volume_options *o, int argc, char **argv, struct err *e);
 } verbs[] = {
-	{ "ls", 0, list },	 { "list", 0, list },	      { "create", 0, create },
-	{ "rm", 1, remove_all }, { "remove", 1, remove_all }, { "inspect", 1, inspect },
+	{ "ls", 0, list },	     { "list", 0, list },	{ "create", 0, create }, { "rm", 1, remove_all },
+	{ "remove", 1, remove_all }, { "inspect", 1, inspect }, { "prune", 0, prune },
 };
 
 static int run(const struct cli_global *global, void *options, int argc, char **argv, struct err *e)
 {
 	const struct sandbox_paths paths = { .state = global->state, .store = global->store };
+	struct volume_options *o = options;
 	size_t i;
 
+	o->state = global->state;
 	for (i = 0; i < ARRAY_SIZE(verbs); i++) {
 		if (!str_eq(verbs[i].name, argv[0]))
 			continue;
 		if (argc - 1 < verbs[i].min_args)
 			return err_set(e, EINVAL, "volume %s wants a volume's name", argv[0]);
-		return verbs[i].run(sandbox_store_path(&paths), options, argc - 1, argv + 1, e);
+		return verbs[i].run(sandbox_store_path(&paths), o, argc - 1, argv + 1, e);
 	}
-	return err_set(e, EINVAL, "volume '%s' is not there; there are ls, create, rm and inspect", argv[0]);
+	return err_set(e, EINVAL, "volume '%s' is not there; there are ls, create, rm, prune and inspect", argv[0]);
 }
 
 const struct command cmd_volume = {
 	.name = "volume",
-	.synopsis = "ls|create|rm|inspect [NAME…]",
+	.synopsis = "ls|create|rm|prune|inspect [NAME…]",
 	.help = "list, make, remove and describe volumes",
 	.opts = opts,
 	.opts_n = ARRAY_SIZE(opts),

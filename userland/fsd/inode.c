@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #define INODE_CHUNK 256u
@@ -316,6 +317,20 @@ int inode_open(struct fs *fs, const struct inode *inode, int flags)
 
 /* ---- lookups ----------------------------------------------------------------------------------------------------- */
 
+/*
+ * A file that is in the share by two mounts, with the same rights and owners in both, is one node: what one of them writes
+ * is seen in the other at once. A folder can't be in two places. Asked for what is open only: fd is the file itself.
+ */
+static bool is_shared_twice(const struct inode *inode, int fd, const char *name, const struct statx *stx)
+{
+	struct statfs a, b;
+	struct statx known;
+
+	return !*name && inode->fd >= 0 && S_ISREG(inode->mode) && !fstatfs(inode->fd, &a) && !fstatfs(fd, &b) &&
+	       a.f_flags == b.f_flags && !fs_statx(inode->fd, "", &known) && known.stx_uid == stx->stx_uid &&
+	       known.stx_gid == stx->stx_gid;
+}
+
 /* Known by number. fd, name: what it is to be compared with when no open file holds the number. */
 static struct inode *find(struct fs *fs, const struct statx *stx, int fd, const char *name)
 {
@@ -329,7 +344,9 @@ static struct inode *find(struct fs *fs, const struct statx *stx, int fd, const 
 	for (; at != FS_INODE_NONE && !found; at = inode->next) {
 		inode = inode_at(fs, at);
 		if (inode->ino != stx->stx_ino || inode->dev_major != stx->stx_dev_major ||
-		    inode->dev_minor != stx->stx_dev_minor || inode->mnt != mnt)
+		    inode->dev_minor != stx->stx_dev_minor)
+			continue;
+		if (inode->mnt != mnt && !is_shared_twice(inode, fd, name, stx))
 			continue;
 		if (inode->fd >= 0)
 			found = inode;

@@ -192,12 +192,8 @@ int sandbox_vm_error(struct sandbox *s, struct err *e)
 	vmm_reap(&s->vmm);
 	console_drain(&s->console);
 	console_last_line(&s->console, line, sizeof(line));
-	if (s->fsd_gone && s->vmm.status == 128 + SIGKILL) {
-		vmm_reap(&s->fsd);
-		return err_set(e, EIO,
-			       "the file server of the shared folders ended with status %d, and the VM with it%s%s",
-			       s->fsd.status, line[0] ? "; last words: " : "", line);
-	}
+	if ((s->fsd_gone || s->report.end == VM_END_ERROR) && fileserver_error(s, e))
+		return -e->code;
 	if (s->report_len == sizeof(s->report)) {
 		s->report.msg[sizeof(s->report.msg) - 1] = '\0';
 		/* The VMM has files, not names. */

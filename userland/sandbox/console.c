@@ -40,7 +40,7 @@ static void echo(int fd, const uint8_t *data, size_t len)
 
 void console_add(struct console *c, const void *data, size_t len)
 {
-	size_t fits = c->written < CONSOLE_FILE_MAX ? min_t(size_t, len, CONSOLE_FILE_MAX - c->written) : 0;
+	size_t fits = c->written < c->file_max ? min_t(size_t, len, c->file_max - c->written) : 0;
 
 	if (c->file >= 0 && fits && !write_full(c->file, data, fits))
 		c->written += fits;

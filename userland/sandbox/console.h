@@ -22,6 +22,7 @@ struct console {
 	int echo_fd; /* -1: none */
 	struct loop *loop;
 	struct loop_op op;
+	size_t file_max; /* what goes into the file at most */
 	size_t written;
 	bool closed;
 	size_t tail_len;
@@ -29,9 +30,9 @@ struct console {
 	uint8_t buf[CONSOLE_READ_LEN];
 };
 
-#define CONSOLE_INIT                                \
-	{                                           \
-		.fd = -1, .file = -1, .echo_fd = -1 \
+#define CONSOLE_INIT                                                              \
+	{                                                                         \
+		.fd = -1, .file = -1, .echo_fd = -1, .file_max = CONSOLE_FILE_MAX \
 	}
 
 void console_start(struct console *c, struct loop *loop);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/guest.h"
 #include "base/util.h"
 #include "oci/defaults.h"
 #include "oci/spec.h"
@@ -242,6 +243,7 @@ static int await(struct sandbox *s, struct answer *a, struct err *e)
 static int create(struct sandbox *s, Microvm__RootFile **files, size_t files_n, uint64_t writable, struct err *e)
 {
 	static char *no_options[] = { NULL };
+	const struct share *root = shares_root(&s->shares);
 	Microvm__CreateContainerRequest req;
 	Microvm__Rootfs rootfs;
 	Microvm__Stdio stdio;
@@ -253,6 +255,12 @@ static int create(struct sandbox *s, Microvm__RootFile **files, size_t files_n, 
 	rootfs.source = (char *)"/dev/vda";
 	rootfs.options = no_options;
 	rootfs.overlay = true;
+	if (root) {
+		/* The first of the shares. */
+		rootfs.fstype = (char *)"bind";
+		rootfs.source = (char *)GUEST_SHARE_PATH "/0";
+		rootfs.overlay = root->overlay;
+	}
 	rootfs.writable_bytes = writable;
 	rootfs.files = files;
 	rootfs.n_files = files_n;
@@ -294,7 +302,8 @@ int stage_create(struct sandbox *s, struct err *e)
 		return -e->code;
 	root_file(&file[0], "/etc/hostname", hostname);
 	root_file(&file[1], "/etc/hosts", hosts);
-	return create(s, files, files_n, writable, e);
+	r = create(s, files, files_n, writable, e);
+	return r ? r : storage_filled(s, e);
 }
 
 /* ---- start -------------------------------------------------------------------------------------------------------- */

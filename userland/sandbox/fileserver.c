@@ -25,6 +25,8 @@
 
 #define PROGRAM "microvm-fsd"
 #define CHILD_FD 3 /* its end of the connection */
+#define LOG_MAX (16u << 10)
+#define END_MS 1000 /* for its end to be seen, after it was felt */
 
 static int attach_share(const struct share *share, int tree, const char *root, size_t number, struct err *e)
 {
@@ -90,10 +92,11 @@ static int redirect(int fd, int log_fd, struct err *e)
 }
 
 /* Ends in the program, or with a message on fail_fd. One thread, so anything may be called here. */
-static _Noreturn void child_main(struct sandbox *s, const char *program, int fd, int fail_fd)
+static _Noreturn void child_main(struct sandbox *s, const char *program, int fd, int log_fd, int fail_fd)
 {
 	char number[16];
-	char *argv[] = { (char *)PROGRAM, (char *)"--fd", number, (char *)"--shared-dir", s->home.path, NULL };
+	char *argv[] = { (char *)PROGRAM, (char *)"--fd",    number, (char *)"--shared-dir",
+			 s->home.path,	  (char *)"--xattr", NULL };
 	char *envp[] = { NULL };
 	struct err e = ERR_INIT;
 
@@ -101,7 +104,8 @@ static _Noreturn void child_main(struct sandbox *s, const char *program, int fd,
 	snprintf(number, sizeof(number), "%d", CHILD_FD);
 	fail_fd = fcntl(fail_fd, F_DUPFD_CLOEXEC, 64);
 	fd = fcntl(fd, F_DUPFD_CLOEXEC, 64);
-	if (!make_tree(s, &e) && !redirect(fd, s->log_vmm_fd, &e)) {
+	log_fd = fcntl(log_fd, F_DUPFD_CLOEXEC, 64);
+	if (!make_tree(s, &e) && !redirect(fd, log_fd, &e)) {
 		syscall(SYS_close_range, CHILD_FD + 1, ~0u, 4u /* CLOSE_RANGE_CLOEXEC */);
 		execve(program, argv, envp);
 		err_errno(&e, errno, "%s", program);
@@ -126,6 +130,20 @@ static int wait_for_exec(struct sandbox *s, int fd, struct err *e)
 	return err_set(e, EIO, "the file server of the shared folders can't be started: %s", msg);
 }
 
+/* A pipe of its own, so that its last words are known from the guest's. Returns the end to write to. */
+static int open_log(struct sandbox *s, struct err *e)
+{
+	int p[2];
+
+	if (pipe2(p, O_CLOEXEC) < 0)
+		return err_errno(e, errno, "pipe");
+	s->fsd_log.fd = p[0];
+	s->fsd_log.file = fcntl(s->console.file, F_DUPFD_CLOEXEC, 3);
+	s->fsd_log.file_max = LOG_MAX;
+	s->fsd_log.echo_fd = s->console.echo_fd;
+	return p[1];
+}
+
 int fileserver_start(struct sandbox *s, struct err *e)
 {
 	_cleanup_free_ char *program = NULL;
@@ -135,6 +153,7 @@ int fileserver_start(struct sandbox *s, struct err *e)
 		.pidfd = (uint64_t)(uintptr_t)&s->fsd.pidfd,
 		.exit_signal = SIGCHLD,
 	};
+	_cleanup_close_ int peer = -1, log_fd = -1;
 	int pair[2], fail[2], r;
 	size_t i, n = 0;
 
@@ -148,14 +167,15 @@ int fileserver_start(struct sandbox *s, struct err *e)
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
 		return err_errno(e, errno, "socketpair");
 	s->fsd_fd = pair[0];
-	if (pipe2(fail, O_CLOEXEC) < 0) {
-		close(pair[1]);
+	peer = pair[1];
+	log_fd = open_log(s, e);
+	if (log_fd < 0)
+		return log_fd;
+	if (pipe2(fail, O_CLOEXEC) < 0)
 		return err_errno(e, errno, "pipe");
-	}
 	s->fsd.pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
 	if (!s->fsd.pid)
-		child_main(s, program, pair[1], fail[1]);
-	close(pair[1]);
+		child_main(s, program, peer, log_fd, fail[1]);
 	close(fail[1]);
 	if (s->fsd.pid < 0) {
 		r = errno;
@@ -183,8 +203,30 @@ void fileserver_watch(struct sandbox *s)
 {
 	if (!s->fsd.pid)
 		return;
+	console_start(&s->fsd_log, s->loop);
 	loop_op_init(&s->fsd_op, on_end);
 	loop_poll(s->loop, &s->fsd_op, s->fsd.pidfd, POLLIN);
+}
+
+int fileserver_error(struct sandbox *s, struct err *e)
+{
+	struct pollfd p = { .fd = s->fsd.pidfd, .events = POLLIN };
+	char line[256];
+
+	if (s->fsd.pid && poll(&p, 1, END_MS) > 0)
+		vmm_reap(&s->fsd);
+	/* Without a failure it ends with its front end: then the reason is there. */
+	if (s->fsd.pid || !s->fsd.status)
+		return 0;
+	console_drain(&s->fsd_log);
+	console_last_line(&s->fsd_log, line, sizeof(line));
+	if (s->fsd.status > 128)
+		return err_set(
+			e, EIO,
+			"the file server of the shared folders was killed by signal %d (%s), and the VM with it%s%s",
+			s->fsd.status - 128, strsignal(s->fsd.status - 128), line[0] ? "; its last words: " : "", line);
+	return err_set(e, EIO, "the file server of the shared folders ended with status %d, and the VM with it%s%s",
+		       s->fsd.status, line[0] ? "; its last words: " : " and no word", line);
 }
 
 void fileserver_end(struct sandbox *s)
@@ -197,4 +239,6 @@ void fileserver_end(struct sandbox *s)
 		if (loop_run_once(s->loop, true) < 0)
 			break;
 	vmm_kill(&s->fsd);
+	console_drain(&s->fsd_log);
+	console_close(&s->fsd_log);
 }

@@ -29,6 +29,9 @@ static int check_options(const struct run_options *o, struct err *e)
 	if (o->config && *o->command)
 		return err_set(e, EINVAL, "--config says what to run; leave '%.100s' out, or change process.args there",
 			       o->command[0]);
+	if (o->rootfs && !o->config && !*o->command && !(o->entrypoint && *o->entrypoint))
+		return err_set(e, EINVAL, "no command: --rootfs %s names none, so give one behind the options",
+			       o->rootfs);
 	if (o->name && !state_name_valid(o->name))
 		return err_set(
 			e, EINVAL,
@@ -100,6 +103,15 @@ const char *sandbox_store_path(const struct sandbox_paths *paths)
 	return store && *store ? store : IMAGE_STORE_DEFAULT;
 }
 
+/* A root that is a folder brings no configuration: the options say it all. */
+static struct image *no_image(void)
+{
+	struct image *image = xcalloc(1, sizeof(*image));
+
+	image->rootfs_fd = -1;
+	return image;
+}
+
 int stage_image(struct sandbox *s, struct err *e)
 {
 	struct progress p = { .on_line = false };
@@ -109,6 +121,10 @@ int stage_image(struct sandbox *s, struct err *e)
 	};
 	int r;
 
+	if (shares_root(&s->shares)) {
+		s->image = no_image();
+		return 0;
+	}
 	if (!*s->options->image)
 		return err_set(e, EINVAL, "the image's name is empty");
 	r = image_store_open(sandbox_store_path(s->paths), &s->store, e);
@@ -242,7 +258,7 @@ static void fill_record(struct sandbox *s)
 
 	random_id(r->id);
 	r->name = xstrdup(o->name);
-	r->image = xstrdup(o->image);
+	r->image = xstrdup(o->rootfs ? shares_root(&s->shares)->source : o->image);
 	r->image_id = xstrdup(s->image->id);
 	strv_push_all(&r->labels, o->labels.v);
 	r->hostname = o->hostname ? xstrdup(o->hostname) : xstrndup(r->id, 12);

@@ -33,7 +33,8 @@ struct process_options {
 
 struct run_options {
 	struct process_options process;
-	char *image;		     /* any reference image_get takes */
+	char *image;		     /* any reference image_get takes; not looked at with rootfs */
+	char *rootfs;		     /* FOLDER[:O] of the host as the container's root (shares.h); NULL: the image's */
 	char **command;		     /* NULL-terminated; may be empty */
 	char *name;		     /* NULL: made up */
 	char *hostname, *domainname; /* NULL: the id's first 12 digits */

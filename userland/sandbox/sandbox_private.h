@@ -59,8 +59,10 @@ struct sandbox {
 	struct vmm fsd;	       /* microvm-fsd */
 	int fsd_fd;	       /* the VMM's end of the connection to it; -1: there is no share */
 	struct loop_op fsd_op; /* waits for its end */
+	struct console fsd_log;
 	bool fsd_gone;
 	int *volume_fds; /* locked as long as they are in use */
+	int *fill_fds;	 /* of those that get the image's files; -1: the others */
 	size_t volumes_n;
 	int *disk_fds;
 	size_t disks_n;
@@ -114,12 +116,16 @@ int stage_storage(struct sandbox *s, struct err *e);
 void undo_storage(struct sandbox *s);
 /* Nobody but the VMM has these from now on. */
 void storage_close_vmm_ends(struct sandbox *s);
-/* The process that serves the shares, if there are any; its log is the VMM's (fileserver.c). */
+/* The process that serves the shares, if there are any; its log goes where the VMM's goes (fileserver.c). */
 int fileserver_start(struct sandbox *s, struct err *e);
 /* From here on its end is the sandbox's. */
 void fileserver_watch(struct sandbox *s);
+/* If it has failed: how and why, as an error, its last words included. 0: it has not. */
+int fileserver_error(struct sandbox *s, struct err *e);
 /* It has ended when this returns. */
 void fileserver_end(struct sandbox *s);
+/* The container is made, and what is new among its volumes has the image's files. */
+int storage_filled(struct sandbox *s, struct err *e);
 /* Mounts and devices into the container's spec. */
 void storage_fill_spec(struct sandbox *s);
 int stage_vmspec(struct sandbox *s, struct err *e);

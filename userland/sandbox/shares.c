@@ -87,11 +87,16 @@ static int check_volume_name(const char *flag, const char *text, const char *nam
 /* Those that are not about reading and writing mean nothing between a guest and its host. */
 static int volume_option(const char *text, const char *word, size_t len, struct share *s, struct err *e)
 {
-	static const char *const ignored[] = { "rw", "z", "Z", "nocopy", "consistent", "cached", "delegated" };
+	static const char *const ignored[] = { "rw",	 "z",	      "Z",	 "consistent",
+					       "cached", "delegated", "private", "rprivate" };
 	size_t i;
 
-	if (len == 2 && !memcmp(word, "ro", 2)) {
+	if (len == strlen("ro") && !memcmp(word, "ro", len)) {
 		s->read_only = true;
+		return 0;
+	}
+	if (len == strlen("nocopy") && !memcmp(word, "nocopy", len)) {
+		s->no_copy = true;
 		return 0;
 	}
 	for (i = 0; i < ARRAY_SIZE(ignored); i++)
@@ -107,9 +112,11 @@ static int fill_volume(const char *text, struct share *s, struct err *e)
 	const size_t target_len = strcspn(target, ":");
 	int r;
 
-	if (!text[source])
-		return err_set(e, ENOTSUP, "--volume '%s': volumes without a name are not there; say NAME:%s", text,
-			       text);
+	if (!text[source]) {
+		s->kind = SHARE_VOLUME;
+		s->target = xstrdup(text);
+		return check_target("--volume", text, s, e);
+	}
 	s->source = xstrndup(text, source);
 	s->target = xstrndup(target, target_len);
 	if (!*s->source)
@@ -161,6 +168,7 @@ struct mount_words {
 	const char *text;
 	bool typed;
 	char *size, *mode; /* of a tmpfs */
+	bool of_volume;	   /* a word that is a volume's only */
 };
 
 static int set_type(struct mount_words *w, struct share *s, const char *value, struct err *e)
@@ -208,6 +216,21 @@ static void replace(char **at, const char *value)
 	*at = xstrdup(value ? value : "");
 }
 
+static int volume_word(struct mount_words *w, struct share *s, const char *word, const char *value, struct err *e)
+{
+	w->of_volume = true;
+	if (str_eq(word, "volume-nocopy"))
+		return parse_bool(value, &s->no_copy)
+			       ? err_set(e, EINVAL, "--mount '%s': invalid value for volume-nocopy: %s", w->text, value)
+			       : 0;
+	if (str_eq(word, "volume-driver") && str_eq(value, "local"))
+		return 0;
+	return err_set(e, ENOTSUP,
+		       "--mount '%s': %s: volumes are folders of the store, by the one driver local, without options; "
+		       "leave it out",
+		       w->text, word);
+}
+
 static int mount_word(struct mount_words *w, struct share *s, char *word, struct err *e)
 {
 	char *value = strchr(word, '=');
@@ -220,6 +243,8 @@ static int mount_word(struct mount_words *w, struct share *s, char *word, struct
 		replace(&s->source, value);
 	else if (str_eq(word, "target") || str_eq(word, "dst") || str_eq(word, "destination"))
 		replace(&s->target, value);
+	else if (str_starts(word, "volume-"))
+		return volume_word(w, s, word, value, e);
 	else if (str_eq(word, "tmpfs-size"))
 		return set_size(w, value, e);
 	else if (str_eq(word, "tmpfs-mode"))
@@ -247,11 +272,10 @@ static int check_mount(struct mount_words *w, struct share *s, struct err *e)
 	if (w->size || w->mode)
 		return err_set(e, EINVAL, "--mount '%s': cannot mix tmpfs-size and tmpfs-mode with another type",
 			       w->text);
+	if (w->of_volume && s->kind != SHARE_VOLUME)
+		return err_set(e, EINVAL, "--mount '%s': cannot mix volume-* words with another type", w->text);
 	if (s->kind == SHARE_VOLUME)
-		return s->source && *s->source
-			       ? check_volume_name("--mount", w->text, s->source, e)
-			       : err_set(e, ENOTSUP,
-					 "--mount '%s': volumes without a name are not there; give a source", w->text);
+		return s->source && *s->source ? check_volume_name("--mount", w->text, s->source, e) : 0;
 	if (!s->source || !*s->source)
 		return err_set(e, EINVAL, "--mount '%s': no source; which folder or file of the host?", w->text);
 	if (s->source[0] != '/')
@@ -278,6 +302,25 @@ int share_parse_mount(const char *text, struct share *out, struct err *e)
 	if (r)
 		share_free(out);
 	return r;
+}
+
+/* ---- --rootfs ----------------------------------------------------------------------------------------------------- */
+
+int share_parse_rootfs(const char *text, bool read_only, struct share *out, struct err *e)
+{
+	size_t len = strlen(text);
+	const bool overlay = len >= 2 && str_eq(text + len - 2, ":O");
+
+	*out = (struct share){ .kind = SHARE_ROOTFS };
+	len -= overlay ? 2 : 0;
+	if (!len)
+		return err_set(e, EINVAL, "--rootfs '%s': no folder", text);
+	out->source = xstrndup(text, len);
+	out->target = xstrdup("/");
+	/* Nothing is to be written to it then, not even by whoever has all powers in the guest. */
+	out->read_only = overlay || read_only;
+	out->overlay = out->read_only;
+	return 0;
 }
 
 /* ---- --disk ------------------------------------------------------------------------------------------------------- */
@@ -331,7 +374,7 @@ static unsigned int depth(const char *path)
 	unsigned int n = 0;
 
 	for (; path && *path; path++)
-		n += *path == '/';
+		n += *path == '/' && path[1];
 	return n;
 }
 
@@ -349,6 +392,24 @@ static int add_share(struct shares *s, const struct share *one, struct err *e)
 		s->v[i] = s->v[i - 1];
 	s->v[i] = *one;
 	s->n++;
+	return 0;
+}
+
+/* A tmpfs that is asked for by --tmpfs is not among the shares, but has a place as they have. */
+static int check_tmpfs(const struct run_options *o, const struct shares *s, struct err *e)
+{
+	size_t i, k;
+
+	for (i = 0; i < o->tmpfs.n; i++) {
+		_cleanup_free_ char *path = xstrndup(o->tmpfs.v[i], strcspn(o->tmpfs.v[i], ":"));
+
+		if (path[0] != '/')
+			continue;
+		clean_path(path);
+		for (k = 0; k < s->n; k++)
+			if (s->v[k].kind != SHARE_ROOTFS && str_eq(s->v[k].target, path))
+				return err_set(e, EINVAL, "duplicate mount point: %s", path);
+	}
 	return 0;
 }
 
@@ -370,6 +431,25 @@ static int parse_list(const struct strv *list, int (*parse)(const char *, struct
 		}
 	}
 	return 0;
+}
+
+static int parse_root(const struct run_options *o, struct shares *out, struct err *e)
+{
+	struct share root;
+	int r;
+
+	if (!o->rootfs)
+		return 0;
+	r = share_parse_rootfs(o->rootfs, o->read_only, &root, e);
+	if (r)
+		return r;
+	/* A layer's size says nothing where there is none. */
+	if (!root.overlay && o->storage_opt.n) {
+		share_free(&root);
+		return err_set(e, EINVAL, "--storage-opt: what is written to --rootfs %s is not limited; say %s:O",
+			       o->rootfs, o->rootfs);
+	}
+	return add_share(out, &root, e);
 }
 
 static int parse_disks(const struct strv *list, struct shares *out, struct err *e)
@@ -394,14 +474,23 @@ int shares_parse(const struct run_options *o, struct shares *out, struct err *e)
 	int r;
 
 	*out = (struct shares){ 0 };
-	r = parse_list(&o->volume, share_parse_volume, out, e);
+	r = parse_root(o, out, e);
+	if (!r)
+		r = parse_list(&o->volume, share_parse_volume, out, e);
 	if (!r)
 		r = parse_list(&o->mount, share_parse_mount, out, e);
+	if (!r)
+		r = check_tmpfs(o, out, e);
 	if (!r)
 		r = parse_disks(&o->disk, out, e);
 	if (r)
 		shares_free(out);
 	return r;
+}
+
+const struct share *shares_root(const struct shares *s)
+{
+	return s->n && s->v[0].kind == SHARE_ROOTFS ? &s->v[0] : NULL;
 }
 
 void shares_free(struct shares *s)

@@ -43,6 +43,8 @@ struct sandbox_record {
 	char *image, *image_id;
 	struct strv command; /* entrypoint and arguments, as run */
 	struct strv labels;
+	struct strv volumes;   /* names of all that it has */
+	struct strv anonymous; /* of them, those that were made for it without a name */
 	char *hostname;
 	enum sandbox_status status;
 	int64_t created_ns, started_ns, finished_ns; /* CLOCK_REALTIME; 0: not yet */

@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <fts.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -72,6 +73,75 @@ int volume_use(const char *store, const char *name, int *lock_fd, char **path, s
 	return 0;
 }
 
+bool volume_is_anonymous(const char *name)
+{
+	return strlen(name) == 64 && strspn(name, "0123456789abcdef") == 64;
+}
+
+/* ---- what a new one begins with ------------------------------------------------------------------------------------ */
+
+static int is_empty(const char *path)
+{
+	_cleanup_closedir_ DIR *d = opendir(path);
+	struct dirent *ent;
+
+	if (!d)
+		return -errno;
+	while ((ent = readdir(d)))
+		if (!str_eq(ent->d_name, ".") && !str_eq(ent->d_name, ".."))
+			return 0;
+	return 1;
+}
+
+/* *fd: locked, and not empty from now on. */
+static int begin_fill(const char *data, const char *mark, int *fd)
+{
+	_cleanup_close_ int lock = open(mark, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	struct stat st;
+	int r;
+
+	if (lock < 0 || flock(lock, LOCK_EX | LOCK_NB) < 0 || fstat(lock, &st) < 0)
+		return -errno;
+	/* One that was interrupted goes on. */
+	if (!st.st_size) {
+		r = is_empty(data);
+		if (r <= 0)
+			return r;
+		r = write_full(lock, "copying\n", strlen("copying\n"));
+		if (!r && fdatasync(lock) < 0)
+			r = -errno;
+		if (r)
+			return r;
+	}
+	*fd = take_fd(&lock);
+	return 0;
+}
+
+int volume_fill_begin(const char *store, const char *name, int *fd, struct err *e)
+{
+	_cleanup_free_ char *data = xasprintf("%s/volumes/%s/_data", store, name);
+	_cleanup_free_ char *mark = xasprintf("%s/volumes/%s/copy", store, name);
+	int r;
+
+	*fd = -1;
+	r = begin_fill(data, mark, fd);
+	return r ? err_errno(e, r, "volume %s: %s", name, mark) : 0;
+}
+
+int volume_fill_end(int *fd)
+{
+	int r = 0;
+
+	if (*fd < 0)
+		return 0;
+	if (syncfs(*fd) < 0 || ftruncate(*fd, 0) < 0)
+		r = -errno;
+	cleanup_closep(fd);
+	return r;
+}
+
+/* ---- all of them ----------------------------------------------------------------------------------------------------- */
+
 int volume_find(const char *store, const char *name, struct volume_info *out, struct err *e)
 {
 	char *path = xasprintf("%s/volumes/%s/_data", store, name);
@@ -130,6 +200,21 @@ void volume_list_free(struct volume_info *list, size_t n)
 	while (n--)
 		volume_info_free(&list[n]);
 	free(list);
+}
+
+uint64_t volume_bytes(const struct volume_info *v)
+{
+	char *paths[] = { v->path, NULL };
+	FTS *fts = fts_open(paths, FTS_PHYSICAL | FTS_XDEV, NULL);
+	uint64_t blocks = 0;
+	FTSENT *ent;
+
+	while (fts && (ent = fts_read(fts)))
+		if (ent->fts_info != FTS_DP && ent->fts_info != FTS_NS && ent->fts_info != FTS_DNR)
+			blocks += (uint64_t)ent->fts_statp->st_blocks;
+	if (fts)
+		fts_close(fts);
+	return blocks * 512;
 }
 
 int volume_remove(const char *store, const char *name, struct err *e)

@@ -2,32 +2,22 @@
 #include "vmm/seccomp.h"
 
 #include <errno.h>
-#include <linux/audit.h>
-#include <linux/filter.h>
 #include <linux/io_uring.h>
 #include <linux/kvm.h>
-#include <linux/seccomp.h>
-#include <string.h>
+#include <signal.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/seccomp.h"
 #include "base/util.h"
 
-#define ANY 0xff	    /* no argument is looked at */
-#define OWN_PID 0xffffffffu /* stands for this process's number */
-
-/* Rows with the same number belong together: any of the values will do. Low 32 bits are compared; each such argument is an int. */
-struct rule {
-	uint16_t nr;
-	uint8_t arg;
-	uint32_t value;
-};
+#define ANY SECCOMP_ANY
+#define OWN_PID SECCOMP_OWN_PID
 
 /* clang-format off */
 /* Guest code runs below these: a thread that a guest has taken over can do no more than run the guest. */
-static const struct rule vcpu_rules[] = {
+static const struct seccomp_rule vcpu_rules[] = {
 	{ SYS_ioctl, 1, KVM_RUN },
 	{ SYS_ioctl, 1, KVM_SET_GSI_ROUTING },	/* the guest programs its I/O APIC */
 	{ SYS_futex, ANY, 0 },			/* locks of devices, calls into the io thread */
@@ -38,7 +28,7 @@ static const struct rule vcpu_rules[] = {
 	{ SYS_exit_group, ANY, 0 },
 };
 
-static const struct rule io_rules[] = {
+static const struct seccomp_rule io_rules[] = {
 	{ SYS_io_uring_enter, ANY, 0 },		/* the ring has restrictions of its own */
 	{ SYS_write, ANY, 0 },			/* interrupts (irqfd), the log */
 	{ SYS_futex, ANY, 0 },
@@ -63,7 +53,7 @@ static const struct rule io_rules[] = {
 	{ SYS_restart_syscall, ANY, 0 },	/* after SIGSTOP and SIGCONT, or a debugger */
 };
 
-static const struct rule main_rules[] = {
+static const struct seccomp_rule main_rules[] = {
 	{ SYS_rt_sigtimedwait, ANY, 0 },	/* all that it does while the guest runs */
 	{ SYS_futex, ANY, 0 },
 	{ SYS_write, ANY, 0 },			/* calls into the io thread, the report, the log */
@@ -77,7 +67,7 @@ static const struct rule main_rules[] = {
 /* clang-format on */
 
 static const struct {
-	const struct rule *rules;
+	const struct seccomp_rule *rules;
 	size_t n;
 } roles[SECCOMP_ROLES] = {
 	[SECCOMP_VCPU] = { vcpu_rules, ARRAY_SIZE(vcpu_rules) },
@@ -85,16 +75,7 @@ static const struct {
 	[SECCOMP_MAIN] = { main_rules, ARRAY_SIZE(main_rules) },
 };
 
-static const char *const call_names[] = {
-#include "vmm/syscall_names.h"
-};
-
 static struct ending *ending_of_process;
-
-const char *seccomp_call_name(int nr)
-{
-	return nr >= 0 && (size_t)nr < ARRAY_SIZE(call_names) ? call_names[nr] : NULL;
-}
 
 size_t seccomp_calls(enum seccomp_role role)
 {
@@ -106,39 +87,12 @@ size_t seccomp_calls(enum seccomp_role role)
 	return n;
 }
 
-static void append(char *to, size_t size, const char *s)
-{
-	size_t used = strnlen(to, size);
-
-	while (*s && used + 1 < size)
-		to[used++] = *s++;
-	to[used] = 0;
-}
-
-static void append_number(char *to, size_t size, unsigned int v)
-{
-	char digits[12] = "";
-	size_t at = sizeof(digits) - 1;
-
-	do {
-		digits[--at] = (char)('0' + v % 10);
-		v /= 10;
-	} while (v);
-	append(to, size, digits + at);
-}
-
 /* A signal handler: no locks, no allocation, no stdio. */
 static void on_denied(int sig, siginfo_t *info, void *context)
 {
-	const char *name = seccomp_call_name(info->si_syscall);
 	struct vm_report report = { .end = VM_END_SECCOMP };
 
-	append(report.msg, sizeof(report.msg), "microvm-vmm made the system call ");
-	if (name)
-		append(report.msg, sizeof(report.msg), name);
-	else
-		append_number(report.msg, sizeof(report.msg), (unsigned int)info->si_syscall);
-	append(report.msg, sizeof(report.msg), ", which it may not");
+	seccomp_denied_text(report.msg, sizeof(report.msg), "microvm-vmm", info->si_syscall);
 	ending_send(ending_of_process, &report);
 	_exit(ending_exit_status(VM_END_SECCOMP));
 }
@@ -152,55 +106,8 @@ int seccomp_prepare(struct ending *ending)
 	return sigaction(SIGSYS, &denied, NULL) ? -errno : 0;
 }
 
-#define INSN(c, v) ((struct sock_filter){ .code = (c), .k = (uint32_t)(v) })
-#define JUMP_EQ(v, yes, no) \
-	((struct sock_filter){ .code = BPF_JMP | BPF_JEQ | BPF_K, .jt = (yes), .jf = (no), .k = (uint32_t)(v) })
-#define LOAD(off) INSN(BPF_LD | BPF_W | BPF_ABS, off)
-#define RETURN(action) INSN(BPF_RET | BPF_K, action)
-
-#define PROGRAM_MAX 128u
-
-/* For each call: is it this number? Then, if an argument counts, one comparison a value. */
-static size_t make_program(enum seccomp_role role, struct sock_filter *out)
-{
-	const struct rule *rules = roles[role].rules;
-	size_t n = 0, i, j, values;
-
-	out[n++] = LOAD(offsetof(struct seccomp_data, arch));
-	out[n++] = JUMP_EQ(AUDIT_ARCH_X86_64, 1, 0);
-	out[n++] = RETURN(SECCOMP_RET_KILL_PROCESS);
-	out[n++] = LOAD(offsetof(struct seccomp_data, nr));
-	for (i = 0; i < roles[role].n; i += values) {
-		for (values = 1; i + values < roles[role].n && rules[i + values].nr == rules[i].nr; values++)
-			;
-		if (rules[i].arg == ANY) {
-			out[n++] = JUMP_EQ(rules[i].nr, 0, 1);
-			out[n++] = RETURN(SECCOMP_RET_ALLOW);
-			continue;
-		}
-		/* Skips the load, two instructions a value and the refusal. */
-		out[n++] = JUMP_EQ(rules[i].nr, 0, (uint8_t)(2 * values + 2));
-		out[n++] = LOAD(offsetof(struct seccomp_data, args) + 8 * rules[i].arg);
-		for (j = 0; j < values; j++) {
-			uint32_t value = rules[i + j].value;
-
-			out[n++] = JUMP_EQ(value == OWN_PID ? (uint32_t)getpid() : value, 0, 1);
-			out[n++] = RETURN(SECCOMP_RET_ALLOW);
-		}
-		out[n++] = RETURN(SECCOMP_RET_TRAP);
-	}
-	out[n++] = RETURN(SECCOMP_RET_TRAP);
-	return n;
-}
-
 int seccomp_enter(enum seccomp_role role)
 {
-	struct sock_filter insns[PROGRAM_MAX];
-	struct sock_fprog program = { .filter = insns };
-
-	_Static_assert(4 * ARRAY_SIZE(io_rules) + 5 <= PROGRAM_MAX, "the longest table fits");
-	program.len = (unsigned short)make_program(role, insns);
-	if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program))
-		return -errno;
-	return 0;
+	_Static_assert(ARRAY_SIZE(io_rules) <= SECCOMP_RULES_MAX, "the longest table fits");
+	return seccomp_allow(roles[role].rules, roles[role].n);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What each thread of a running VMM may ask of the kernel: one table of system calls per role, made into a BPF program.
+ * What each thread of a running VMM may ask of the kernel: one table of system calls per role (base/seccomp.h).
  * Anything else ends the VM, and the report names it.
  */
 #ifndef VMM_SECCOMP_H
@@ -18,7 +18,5 @@ int seccomp_prepare(struct ending *ending);
 int seccomp_enter(enum seccomp_role role);
 /* Distinct system calls a role may make; for tests. */
 size_t seccomp_calls(enum seccomp_role role);
-/* "openat"; NULL for a number that has no name. */
-const char *seccomp_call_name(int nr);
 
 #endif
