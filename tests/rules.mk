@@ -85,8 +85,18 @@ boot: ## payload guests on this machine's /dev/kvm, or in the lab where there is
 
 # ---- fs: the file server behind QEMU ------------------------------------------------------------------------
 
+# They run in guests, whatever the image.
+GUEST_TESTS := $(addprefix $(TESTBIN)/,posix storage-work storage-race)
+$(TESTBIN)/posix: $(O)/obj/tests/fs/posix.o
+$(TESTBIN)/storage-work: $(O)/obj/tests/e2e/storage-work.o
+$(TESTBIN)/storage-race: $(O)/obj/tests/e2e/storage-race.o
+$(GUEST_TESTS):
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS) -static -o $@ $^ -lpthread
+
 fs: ## the file server under a real kernel: the answers of 226 POSIX cases are those of the host's file system
-	@$(MAKE) --no-print-directory $(parallel) all guest
+	@$(MAKE) --no-print-directory $(parallel) all guest $(TESTBIN)/posix
 	@MICROVM_BUILD=$(abspath $(O)) tests/run fs
 
 # ---- the rest ---------------------------------------------------------------------------------------------
@@ -96,7 +106,7 @@ e2e: ## whole commands, in the lab; E2E='20 run_exit' runs the files or tests wi
 	@MICROVM_BUILD=$(abspath $(O)) MICROVM_E2E='$(or $(E2E),$(MICROVM_E2E))' tests/run e2e
 E2E ?=
 .PHONY: e2e-needs
-e2e-needs: all guest images kmod $(BOOT_PROGRAMS) $(TESTBIN)/seccomp-count
+e2e-needs: all guest images kmod $(BOOT_PROGRAMS) $(TESTBIN)/seccomp-count $(GUEST_TESTS)
 
 $(TESTBIN)/seccomp-count: $(O)/obj/tests/e2e/seccomp-count.o $(O)/lib/libbase.a
 	@mkdir -p $(@D)
@@ -118,12 +128,8 @@ demo: ## builds everything and runs a Debian image in a microVM
 	@$(MAKE) --no-print-directory $(parallel) all guest images
 	@MICROVM_BUILD=$(abspath $(O)) tests/demo
 
-BENCH ?=
-$(TESTBIN)/elapsed: $(O)/obj/userland/bench/elapsed.o $(O)/lib/libbase.a
-	@mkdir -p $(@D)
-	$(call say,LD,$@)
-	$(link_test)
+include userland/bench/rules.mk
 
-bench: ## speed and memory against QEMU, crun and runc, in the lab: a table, and build/bench.json; BENCH=boot runs one suite
-	@$(MAKE) --no-print-directory $(parallel) e2e-needs $(TESTBIN)/elapsed
+bench: ## speed and memory against peers, in the lab: a table, and build/bench.json; BENCH="boot blk" runs those suites
+	@$(MAKE) --no-print-directory $(parallel) e2e-needs $(BENCH_FILES)
 	@MICROVM_BUILD=$(abspath $(O)) userland/bench/bench $(BENCH)

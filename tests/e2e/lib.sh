@@ -94,6 +94,8 @@ snapshot() {
 	find /sys/fs/cgroup -type d | sort
 	echo "== loop devices"
 	losetup --noheadings --output NAME,BACK-FILE 2>/dev/null || true
+	echo "== device mapper"
+	find /dev/mapper ! -type d ! -name control 2>/dev/null || true
 	echo "== sockets"
 	awk '$8 ~ /microvm/ { print $8 }' /proc/net/unix | sort
 	echo "== state"

@@ -77,7 +77,7 @@ static long mode_of(const char *path)
 {
 	struct stat st;
 
-	return lstat(path, &st) ? -1 : st.st_mode;
+	return lstat(path, &st) ? -1 : (long)st.st_mode;
 }
 
 static long links_of(const char *path)

@@ -1,0 +1,206 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# What goes wrong below a share or a disk, and processes that are killed: what was promised holds, and errors are told.
+# shellcheck source=tests/e2e/scratch.sh
+. "$(dirname "${BASH_SOURCE[0]}")/scratch.sh"
+
+no_process() { ! pgrep -x "$1"; }
+printed() { [ "$(wc -l <"$work/o")" -ge "$1" ]; }
+
+# ---- killed while writing -----------------------------------------------------------------------------------------
+
+# Records that the guest was told are safe, and their file after a kill: killed OPTIONS… -- FILE-IN-GUEST FILE-ON-HOST WHO
+killed() {
+	local options=() pid n
+	while [ "$1" != -- ]; do options+=("$1"); shift; done
+	: >"$work/o"
+	microvm run --name writer -v "$tests:/tests:ro" "${options[@]}" "$bb" /tests/storage-work records "$2" 2000 >"$work/o" 2>"$work/e" &
+	pid=$!
+	until_ok printed 15
+	case $4 in
+	supervisor) kill -9 $pid ;;
+	*) kill -9 "$(pgrep -x "$4")" ;;
+	esac
+	wait $pid 2>/dev/null || true
+	until_ok no_vmm
+	until_ok no_process microvm-fsd
+	n=$(wc -l <"$work/o")
+	echo "$4 was killed after record $n"
+	[ "$n" -lt 2000 ] || die "the writer was through before the kill"
+	run "$tests/storage-work" check "$3" "$n"
+	status_is 0
+	run microvm rm -f writer
+	rm -f "$3"
+}
+
+test_share_survives_kills() { # limit 200 s
+	local who
+	scratch_fs 32M
+	for who in microvm-vmm microvm-fsd supervisor; do
+		killed -v "$scratch:/data" -- /data/file "$scratch/file" $who
+	done
+}
+
+test_disk_survives_kills() { # limit 200 s
+	local who
+	scratch_fs 32M
+	for who in microvm-vmm supervisor; do
+		truncate -s 8M "$scratch/disk"
+		killed --disk "$scratch/disk" -- /dev/vdb "$scratch/disk" $who
+	done
+}
+
+# More than a kill: the host's own power. What its device has at that moment is all that is left.
+survives_power_failure() { # FILE-IN-GUEST FILE OPTION…
+	local file=$1 name=$2 n
+	shift 2
+	: >"$work/o"
+	microvm run --name writer -v "$tests:/tests:ro" "$@" "$bb" /tests/storage-work records "$file" 2000 >"$work/o" 2>"$work/e" &
+	until_ok printed 10
+	n=$(wc -l <"$work/o")
+	scratch_copy "$work/copy"
+	run microvm rm -f writer
+	wait $! || true
+	mkdir -p "$work/after"
+	mount -o loop "$work/copy" "$work/after"
+	run "$tests/storage-work" check "$work/after/$name" "$n"
+	umount "$work/after"
+	rmdir "$work/after"
+	status_is 0
+}
+
+test_fsync_reaches_the_device_below_a_share() { # limit 200 s
+	scratch_fs 32M
+	survives_power_failure /data/file file -v "$scratch:/data"
+}
+
+test_flush_reaches_the_device_below_a_disk() { # limit 200 s
+	scratch_fs 32M
+	truncate -s 8M "$scratch/disk"
+	survives_power_failure /dev/vdb disk --disk "$scratch/disk"
+}
+
+# ---- no room ------------------------------------------------------------------------------------------------------
+
+test_no_room_below_a_share() { # limit 200 s
+	scratch_fs 16M -N 64
+	in_bb -v "$scratch:/data" -v "$tests:/tests:ro" -- sh -c '
+		dd if=/dev/zero of=/data/big bs=64k 2>&1 | grep -o "No space left on device"
+		echo more >/data/small 2>/dev/null || echo no small one
+		dd if=/dev/zero of=/data/big bs=64k count=1 conv=notrunc,fsync 2>/dev/null && echo written over
+		rm /data/big
+		echo fits >/data/small && sync /data/small && cat /data/small
+		i=0; while : 2>/dev/null >/data/n$i; do i=$((i + 1)); done
+		touch /data/another 2>&1 | grep -o "No space left on device"
+		mkdir /data/folder 2>&1 | grep -o "No space left on device"
+		ln -s x /data/link 2>&1 | grep -o "No space left on device"
+		cat /data/small
+		rm /data/n* && mkdir /data/folder && echo room again
+		/tests/storage-work map /data/mapped 33554432'
+	out_is $'No space left on device\nno small one\nwritten over\nfits\nNo space left on device\nNo space left on device\nNo space left on device\nfits\nroom again\nENOSPC'
+	is "$(cat "$scratch/small")" fits
+}
+
+test_no_room_below_a_disk() { # limit 200 s
+	scratch_fs 16M
+	truncate -s 64M "$scratch/disk"
+	echo beginning | dd of="$scratch/disk" conv=notrunc 2>/dev/null
+	in_bb --disk "$scratch/disk" -- sh -c '
+		dd if=/dev/zero of=/dev/vdb bs=1M seek=1 oflag=direct 2>&1 | grep -o "Input/output error"
+		dd if=/dev/zero of=/dev/vdb bs=1M seek=40 count=4 conv=fsync 2>&1 | grep -o "Input/output error"
+		head -n 1 /dev/vdb
+		dd if=/dev/zero of=/dev/vdb bs=1M seek=1 count=1 conv=fsync oflag=direct 2>/dev/null && echo written over'
+	out_is $'Input/output error\nInput/output error\nbeginning\nwritten over'
+}
+
+# ---- a device that fails -------------------------------------------------------------------------------------------
+
+test_errors_below_a_share() { # limit 200 s
+	local sector sum
+	scratch_fs 64M
+	head -c 1M /dev/urandom >"$scratch/bad"
+	head -c 64k /dev/urandom >"$scratch/good"
+	sum=$(md5sum <"$scratch/good")
+	forget_pages
+	sector=$(first_sector "$scratch/bad")
+	[ -n "$sector" ] || die "where does the file lie?"
+	scratch_break "$sector" 1024
+	run microvm run --rm "${tools[@]}" -v "$scratch:/data" -v "$tests:/tests:ro" "$deb" bash -c '
+		cat /data/bad 2>&1 >/dev/null | grep -o "Input/output error"
+		dd if=/data/bad iflag=direct bs=4k count=1 2>&1 >/dev/null | grep -o "Input/output error"
+		dd if=/data/bad bs=64k skip=8 count=8 status=none | wc -c
+		dd if=/dev/zero of=/data/bad bs=64k count=2 conv=notrunc,fsync 2>&1 | grep -o "fsync failed.*"
+		dd if=/dev/zero of=/data/bad bs=64k seek=2 count=2 conv=notrunc,fdatasync 2>&1 | grep -o "fdatasync failed.*"
+		dd if=/dev/zero of=/data/bad bs=64k seek=4 count=2 conv=notrunc oflag=direct,sync 2>&1 | grep -o "Input/output error"
+		exec 7<>/data/bad; dd if=/dev/zero bs=64k count=1 status=none >&7
+		sync -f /data/bad 2>&1 | grep -o "Input/output error"
+		md5sum </data/good; echo other >/data/other; sync /data/other && cat /data/other
+		dd if=/dev/zero of=/data/good bs=4k count=4 conv=notrunc,fsync status=none && echo written'
+	scratch_mend
+	out_is "Input/output error
+Input/output error
+524288
+fsync failed for '/data/bad': Input/output error
+fdatasync failed for '/data/bad': Input/output error
+Input/output error
+Input/output error
+$sum
+other
+written"
+}
+
+test_errors_below_a_disk() { # limit 200 s
+	scratch_device 32M
+	head -c 8M /dev/urandom >"$work/content"
+	dd if="$work/content" of=/dev/mapper/scratch conv=fsync status=none
+	forget_pages
+	# From 4 MiB on, 1 MiB of it.
+	scratch_break 8192 2048
+	run microvm run --rm "${tools[@]}" --disk /dev/mapper/scratch "$deb" bash -c '
+		dd if=/dev/vdb bs=1M skip=4 count=1 2>&1 >/dev/null | grep -o "Input/output error"
+		dd if=/dev/vdb iflag=direct bs=64k skip=79 count=1 2>&1 >/dev/null | grep -o "Input/output error"
+		dd if=/dev/zero of=/dev/vdb bs=64k seek=64 count=4 conv=fsync 2>&1 | grep -o "Input/output error"
+		dd if=/dev/zero of=/dev/vdb bs=64k seek=70 count=1 oflag=direct,dsync 2>&1 | grep -o "Input/output error"
+		dd if=/dev/vdb bs=1M count=4 status=none | md5sum
+		dd if=/dev/vdb bs=1M skip=5 count=3 status=none | md5sum
+		echo elsewhere | dd of=/dev/vdb bs=512 seek=20480 conv=sync,fsync status=none && echo written'
+	scratch_mend
+	out_is "Input/output error
+Input/output error
+Input/output error
+Input/output error
+$(head -c 4M "$work/content" | md5sum)
+$(tail -c 3M "$work/content" | md5sum)
+written"
+	forget_pages
+	is "$(dd if=/dev/mapper/scratch bs=512 skip=20480 count=1 status=none | tr -d '\0')" elsewhere
+}
+
+# A host that writes later learns of an error later: then the guest's flush is what tells it.
+test_errors_of_a_file_that_is_a_disk() { # limit 200 s
+	local sector
+	scratch_fs 64M
+	head -c 4M /dev/urandom >"$scratch/disk"
+	forget_pages
+	sector=$(first_sector "$scratch/disk")
+	scratch_break "$sector" 2048
+	run microvm run --rm "${tools[@]}" --disk "$scratch/disk" "$deb" bash -c '
+		dd if=/dev/vdb bs=64k count=1 2>&1 >/dev/null | grep -o "Input/output error"
+		dd if=/dev/zero of=/dev/vdb bs=64k count=2 conv=fsync 2>&1 | grep -o "Input/output error"
+		dd if=/dev/zero of=/dev/vdb bs=64k seek=4 count=2 oflag=direct conv=fsync 2>&1 | grep -o "Input/output error"
+		dd if=/dev/zero of=/dev/vdb bs=64k seek=32 count=2 conv=fsync status=none && echo written'
+	scratch_mend
+	out_is $'Input/output error\nInput/output error\nInput/output error\nwritten'
+}
+
+# ---- too many of them ---------------------------------------------------------------------------------------------
+
+test_open_files_end_at_the_quota() { # limit 300 s
+	mkdir -p "$work/data"
+	echo content >"$work/data/file"
+	in_bb --memory 1500m --ulimit nofile=200000:200000 -v "$work/data:/data" -v "$tests:/tests:ro" -- sh -c \
+		'/tests/storage-work open /data/file 100000; echo also >/data/new && cat /data/file /data/new'
+	is "$(tail -n 3 <<<"$out")" $'goes on\ncontent\nalso'
+	[[ $(head -n 1 <<<"$out") =~ ^'ENFILE after '([0-9]+)$ ]] || die "not refused at a quota: $out"
+	[ "${BASH_REMATCH[1]}" -gt 60000 ] || die "refused after ${BASH_REMATCH[1]} already"
+}
