@@ -40,7 +40,7 @@ static int map_ids(int mount, const Microvm__Linux *l, struct err *e)
 	struct mount_attr attr = { .attr_set = MOUNT_ATTR_IDMAP };
 	_cleanup_close_ int ns = -1;
 
-	if (!rootfs_is_mapped(l))
+	if (!l || !rootfs_is_mapped(l))
 		return 0;
 	ns = mount_idmap_ns(l->uid_mappings, l->n_uid_mappings, l->gid_mappings, l->n_gid_mappings, e);
 	if (ns < 0)
