@@ -248,8 +248,8 @@ static int run_idle(const struct job *job, unsigned int ops)
 static const struct job jobs[] = {
 	{ "read-4k", "blk fs", run_data, 1000, 4 * KIB, 1, false, true },
 	{ "write-4k", "blk fs", run_data, 1000, 4 * KIB, 1, true, true },
-	{ "read-4k-32", "blk fs", run_data, 2000, 4 * KIB, DEPTH_MAX, false, true },
-	{ "write-4k-32", "blk fs", run_data, 2000, 4 * KIB, DEPTH_MAX, true, true },
+	{ "read-4k-32", "blk fs", run_data, 4000, 4 * KIB, DEPTH_MAX, false, true },
+	{ "write-4k-32", "blk fs", run_data, 4000, 4 * KIB, DEPTH_MAX, true, true },
 	{ "read-1m", "blk fs", run_data, 16, MIB, 1, false, false },
 	{ "write-1m", "blk fs", run_data, 16, MIB, 1, true, false },
 	{ "stat", "fs", run_stat, 1000, 0, 0, false, false },
