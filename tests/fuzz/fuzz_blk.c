@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The first byte chooses the disk: read-only, its queues. */
+/* The first byte chooses the disk: read-only, its queues, direct. */
 #include <sys/mman.h>
 
 #include "tests/fuzz/virtio_fuzz.h"
@@ -27,8 +27,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (disk < 0 || ftruncate(disk, DISK_BYTES))
 		abort();
 	dev->blk.fd = dup(disk);
-	dev->flags = kind & 1 ? VMSPEC_BLK_READONLY : 0;
-	dev->blk.queues = 1 + (kind >> 1) % 3;
+	/* The bits alone: segments are then taken apart as for a file that asks for 4 KiB. */
+	dev->flags = (kind & 1 ? VMSPEC_BLK_READONLY : 0) | (kind & 0x80 ? VMSPEC_BLK_DIRECT : 0);
+	dev->blk.queues = 1 + (kind >> 1 & 0x3f) % 3;
 	fuzz_run(&d, dev->blk.queues, data + !!size, size - !!size, host);
 	close(disk);
 	return 0;

@@ -194,6 +194,59 @@ START_TEST(the_disk_ends_where_it_ends)
 }
 END_TEST
 
+/* The file is in /var/tmp, as a tmpfs would take anything. */
+START_TEST(direct_takes_buffers_that_the_file_would_not)
+{
+	static const struct {
+		uint32_t skew, first;
+	} cases[] = { { 0, 4096 }, { 512, 3584 }, { 4, 1000 }, { 1, 1 } };
+	const uint32_t len = 40960; /* more than is bounced at once */
+	char path[] = "/var/tmp/test-blk-XXXXXX", *buf;
+	struct virtio_blk_outhdr *hdr;
+	unsigned int i, k;
+	int fd, direct;
+
+	teardown();
+	fd = mkostemp(path, O_CLOEXEC);
+	direct = open(path, O_RDWR | O_DIRECT | O_CLOEXEC);
+	unlink(path);
+	ck_assert_msg(fd >= 0 && direct >= 0, "/var/tmp has no O_DIRECT");
+	ck_assert_int_eq(ftruncate(fd, SECTORS * 512), 0);
+	disk = fd;
+	open_disk(direct, VMSPEC_BLK_DIRECT, 0);
+	close(direct);
+	blk_up();
+	hdr = drv_at(&d, HDR);
+	buf = drv_at(&d, BUF);
+	for (i = 0; i < ARRAY_SIZE(cases); i++) {
+		const uint32_t at = BUF + cases[i].skew;
+		struct drv_buf bufs[] = { { HDR, sizeof(*hdr), false },
+					  { at, cases[i].first, false },
+					  { at + cases[i].first, len - cases[i].first, false },
+					  { STATUS, 1, true } };
+
+		for (k = 0; k < len; k++)
+			buf[cases[i].skew + k] = (char)(k / 512 * 7 + k + i);
+		*hdr = (struct virtio_blk_outhdr){ .type = htole32(VIRTIO_BLK_T_OUT), .sector = htole64(8 * i) };
+		drv_add(&d, 0, bufs, ARRAY_SIZE(bufs));
+		drv_kick(&d, 0);
+		ck_assert_int_ge(drv_next_used(&d, 0, NULL), 1);
+		ck_assert_int_eq(status_at(0), VIRTIO_BLK_S_OK);
+
+		memset(buf, 0xee, len + 4096);
+		bufs[1].write = bufs[2].write = true;
+		hdr->type = htole32(VIRTIO_BLK_T_IN);
+		drv_add(&d, 0, bufs, ARRAY_SIZE(bufs));
+		drv_kick(&d, 0);
+		ck_assert_int_eq(drv_next_used(&d, 0, NULL), len + 1);
+		ck_assert_int_eq(status_at(0), VIRTIO_BLK_S_OK);
+		for (k = 0; k < len; k++)
+			ck_assert_int_eq((unsigned char)buf[cases[i].skew + k], (unsigned char)(k / 512 * 7 + k + i));
+		ck_assert_int_eq((unsigned char)buf[cases[i].skew + len], 0xee);
+	}
+}
+END_TEST
+
 START_TEST(read_only_is_read_only)
 {
 	drv_close(&d);
@@ -438,6 +491,7 @@ Suite *test_suite(void)
 	tcase_add_test(t, reads_and_writes);
 	tcase_add_test(t, any_framing_will_do);
 	tcase_add_test(t, the_disk_ends_where_it_ends);
+	tcase_add_test(t, direct_takes_buffers_that_the_file_would_not);
 	tcase_add_test(t, read_only_is_read_only);
 	tcase_add_test(t, discards_and_writes_zeroes);
 	tcase_add_test(t, ranges_are_checked);

@@ -246,16 +246,16 @@ static int run_idle(const struct job *job, unsigned int ops)
 /* ---- the table ------------------------------------------------------------------------------------------------------- */
 
 static const struct job jobs[] = {
-	{ "read-4k", "blk fs", run_data, 4096, 4 * KIB, 1, false, true },
-	{ "write-4k", "blk fs", run_data, 4096, 4 * KIB, 1, true, true },
-	{ "read-4k-32", "blk fs", run_data, 8192, 4 * KIB, DEPTH_MAX, false, true },
-	{ "write-4k-32", "blk fs", run_data, 8192, 4 * KIB, DEPTH_MAX, true, true },
-	{ "read-1m", "blk fs", run_data, 64, MIB, 1, false, false },
-	{ "write-1m", "blk fs", run_data, 64, MIB, 1, true, false },
-	{ "stat", "fs", run_stat, 4000, 0, 0, false, false },
-	{ "open-close", "fs", run_open, 4000, 0, 0, false, false },
-	{ "create-unlink", "fs", run_create, 1000, 0, 0, false, false },
-	{ "readdir-1000", "fs", run_readdir, 16, 0, 0, false, false },
+	{ "read-4k", "blk fs", run_data, 1000, 4 * KIB, 1, false, true },
+	{ "write-4k", "blk fs", run_data, 1000, 4 * KIB, 1, true, true },
+	{ "read-4k-32", "blk fs", run_data, 2000, 4 * KIB, DEPTH_MAX, false, true },
+	{ "write-4k-32", "blk fs", run_data, 2000, 4 * KIB, DEPTH_MAX, true, true },
+	{ "read-1m", "blk fs", run_data, 16, MIB, 1, false, false },
+	{ "write-1m", "blk fs", run_data, 16, MIB, 1, true, false },
+	{ "stat", "fs", run_stat, 1000, 0, 0, false, false },
+	{ "open-close", "fs", run_open, 1000, 0, 0, false, false },
+	{ "create-unlink", "fs", run_create, 400, 0, 0, false, false },
+	{ "readdir-1000", "fs", run_readdir, 4, 0, 0, false, false },
 	{ "idle", "", run_idle, 1, 0, 0, false, false },
 	{ "known", "", run_known, 1, 0, 0, false, false },
 };

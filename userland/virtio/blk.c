@@ -4,6 +4,7 @@
  * guest memory without a copy; requests of all queues are in flight together, BLK_IN_FLIGHT_MAX at most.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
 #include <linux/virtio_blk.h>
@@ -12,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/util.h"
 #include "virtio/devices.h"
 #include "virtio/iov.h"
@@ -24,7 +26,9 @@
 #define BLK_RANGES_MAX 16u		 /* of one discard or write-zeroes request */
 #define BLK_RANGE_SECTORS_MAX (1u << 22) /* 2 GiB, so that a request doesn't keep the file busy for long */
 #define BLK_BEST_MAX (1 << 20)
-#define BLK_DISCARD_ALIGN 8u /* sectors: a page of most file systems */
+#define BLK_DIRECT_ALIGN 4096u	/* what O_DIRECT asks for where the host does not say: no file system asks for more */
+#define BLK_BOUNCE_BYTES 32768u /* of one request; all that may be in flight have 4 MiB at most */
+#define BLK_DISCARD_ALIGN 8u	/* sectors: a page of most file systems */
 
 struct blk_range {
 	uint64_t off, len;
@@ -43,6 +47,7 @@ struct blk_req {
 	uint8_t *status;   /* in guest memory */
 	uint64_t off;	   /* where the rest of the data is in the file */
 	uint32_t left;
+	void *bounce;	   /* where O_DIRECT refuses the segments: data goes through this, part by part */
 	struct iovec *iov; /* the rest */
 	unsigned int iov_n, range_at, ranges_n;
 	union {
@@ -56,6 +61,7 @@ struct blk {
 	int fd;
 	bool read_only, resetting, starved;
 	uint64_t sectors;
+	uint32_t align, block_align; /* of O_DIRECT: powers of two, for addresses and for lengths; 1: any will do */
 	struct virtio_blk_config config;
 	char serial[VIRTIO_BLK_ID_BYTES];
 
@@ -94,6 +100,7 @@ static void req_end(struct blk_req *req, uint8_t status)
 {
 	struct blk *b = req->b;
 
+	free(take_ptr(req->bounce));
 	req->next_free = b->free;
 	b->free = req;
 	b->in_flight--;
@@ -120,14 +127,38 @@ static uint8_t status_of(int res)
 
 /* ---- steps of requests ------------------------------------------------------------------------------------------- */
 
+static void next_read(struct blk_req *req)
+{
+	struct blk *b = req->b;
+
+	if (req->bounce)
+		loop_read(b->dev.loop, &req->op, b->fd, req->bounce, min_t(uint32_t, req->left, BLK_BOUNCE_BYTES),
+			  req->off);
+	else
+		loop_readv(b->dev.loop, &req->op, b->fd, req->iov, req->iov_n, req->off);
+}
+
+static void next_write(struct blk_req *req)
+{
+	struct blk *b = req->b;
+	size_t n;
+
+	if (req->bounce) {
+		n = iov_get(req->iov, req->iov_n, 0, req->bounce, min_t(uint32_t, req->left, BLK_BOUNCE_BYTES));
+		loop_write(b->dev.loop, &req->op, b->fd, req->bounce, n, req->off);
+	} else {
+		loop_writev(b->dev.loop, &req->op, b->fd, req->iov, req->iov_n, req->off);
+	}
+}
+
 static void next_step(struct blk_req *req)
 {
 	struct blk *b = req->b;
 	const struct blk_range *r;
 
 	switch (req->step) {
-	case BLK_READ: loop_readv(b->dev.loop, &req->op, b->fd, req->iov, req->iov_n, req->off); break;
-	case BLK_WRITE: loop_writev(b->dev.loop, &req->op, b->fd, req->iov, req->iov_n, req->off); break;
+	case BLK_READ: next_read(req); break;
+	case BLK_WRITE: next_write(req); break;
 	case BLK_SYNC: loop_fsync(b->dev.loop, &req->op, b->fd, true); break;
 	case BLK_RANGES:
 		r = &req->ranges[req->range_at];
@@ -139,6 +170,8 @@ static void next_step(struct blk_req *req)
 /* Data has moved; false: it all has. */
 static bool data_left(struct blk_req *req, uint32_t moved)
 {
+	if (req->bounce && req->step == BLK_READ)
+		iov_put(req->iov, req->iov_n, 0, req->bounce, moved);
 	req->iov = iov_advance(req->iov, &req->iov_n, moved);
 	req->off += moved;
 	req->left -= moved;
@@ -204,6 +237,18 @@ static bool on_disk(const struct blk *b, uint64_t sector, uint64_t sectors)
 	return sector <= b->sectors && sectors <= b->sectors - sector;
 }
 
+/* Would O_DIRECT take these segments? Each of them counts: a page's part each, they are 512 bytes at least. */
+static bool is_aligned(const struct blk_req *req)
+{
+	const struct blk *b = req->b;
+	unsigned int i;
+
+	for (i = 0; i < req->iov_n; i++)
+		if ((uintptr_t)req->iov[i].iov_base % b->align || req->iov[i].iov_len % b->block_align)
+			return false;
+	return true;
+}
+
 static void begin_data(struct blk_req *req, uint64_t sector, uint32_t len, enum blk_step step)
 {
 	struct blk *b = req->b;
@@ -215,6 +260,13 @@ static void begin_data(struct blk_req *req, uint64_t sector, uint32_t len, enum 
 	if (!len) {
 		req_end(req, VIRTIO_BLK_S_OK);
 		return;
+	}
+	if (b->block_align > 1 && !is_aligned(req)) {
+		req->bounce = aligned_alloc(BLK_DIRECT_ALIGN, BLK_BOUNCE_BYTES);
+		if (!req->bounce) {
+			req_end(req, VIRTIO_BLK_S_IOERR);
+			return;
+		}
 	}
 	req->step = step;
 	req->off = sector * BLK_SECTOR;
@@ -308,6 +360,7 @@ static struct blk_req *req_new(struct blk *b)
 		if (!req)
 			return NULL;
 		req->b = b;
+		req->bounce = NULL;
 		loop_op_init(&req->op, req_done);
 	}
 	b->in_flight++;
@@ -371,6 +424,27 @@ static void blk_kick(struct virtio_device *dev, unsigned int queue)
 
 /* ---- device ------------------------------------------------------------------------------------------------------ */
 
+static bool is_alignment(uint32_t v)
+{
+	return v && !(v & (v - 1)) && v <= BLK_DIRECT_ALIGN;
+}
+
+/* What O_DIRECT asks of addresses and of lengths here. */
+static void find_alignment(struct blk *b)
+{
+	struct statx stx;
+
+	b->align = b->block_align = BLK_DIRECT_ALIGN;
+#ifdef STATX_DIOALIGN
+	/* Linux 6.1 and file systems that tell. What is odd, or more than a page, is not believed. */
+	if (!statx(b->fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &stx) && (stx.stx_mask & STATX_DIOALIGN) &&
+	    is_alignment(stx.stx_dio_mem_align) && is_alignment(stx.stx_dio_offset_align)) {
+		b->align = stx.stx_dio_mem_align;
+		b->block_align = max_t(uint32_t, stx.stx_dio_offset_align, BLK_SECTOR);
+	}
+#endif
+}
+
 /* *best_bytes: what the file's own system likes its requests to be multiples of; 0: it does not say. */
 static int find_size(struct blk *b, uint32_t flags, uint32_t *block_bytes, uint32_t *best_bytes, struct err *e)
 {
@@ -379,19 +453,22 @@ static int find_size(struct blk *b, uint32_t flags, uint32_t *block_bytes, uint3
 	unsigned int best;
 	int ssz;
 
+	b->align = b->block_align = 1;
 	if (fstat(b->fd, &st))
 		return err_errno(e, errno, "blk: its file");
+	if (flags & VMSPEC_BLK_DIRECT)
+		find_alignment(b);
 	if (S_ISBLK(st.st_mode)) {
 		if (ioctl(b->fd, BLKGETSIZE64, &bytes) || ioctl(b->fd, BLKSSZGET, &ssz))
 			return err_errno(e, errno, "blk: size of the block device");
 		*block_bytes = ssz;
+		if (flags & VMSPEC_BLK_DIRECT)
+			b->block_align = ssz;
 		*best_bytes = ioctl(b->fd, BLKIOOPT, &best) ? 0 : best;
 	} else if (S_ISREG(st.st_mode)) {
 		bytes = st.st_size;
 		*best_bytes = st.st_blksize > 0 && st.st_blksize <= BLK_BEST_MAX ? (uint32_t)st.st_blksize : 0;
-		/* What O_DIRECT asks of offsets varies; no file system asks for more than its pages. */
-		if (flags & VMSPEC_BLK_DIRECT)
-			*block_bytes = 4096;
+		*block_bytes = max_t(uint32_t, *block_bytes, b->block_align);
 	} else {
 		return err_set(e, EINVAL, "blk: neither a regular file nor a block device");
 	}
