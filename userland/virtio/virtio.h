@@ -20,7 +20,6 @@
 #include "vmm/memory.h"
 
 #define VIRTIO_QUEUES_MAX 34u /* per device: 32 request queues and two of another kind */
-#define VIRTIO_QUEUE_SIZE_MAX 256u
 
 struct virtio_device;
 

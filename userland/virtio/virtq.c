@@ -218,6 +218,11 @@ int virtq_pop(struct virtq *vq, struct virtq_chain *chain, struct iovec *iov, un
 	return 1;
 }
 
+bool virtq_more(struct virtq *vq)
+{
+	return vq->ready && !vq->broken && look(vq);
+}
+
 void virtq_unpop(struct virtq *vq, unsigned int n)
 {
 	vq->last_avail -= n;
