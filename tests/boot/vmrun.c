@@ -33,6 +33,7 @@ static const char help[] =
 	"  --cpus N            vCPUs (1)\n"
 	"  --disk FILE[:ro]    a virtio-blk device; may be repeated\n"
 	"  --blk-queues N      queues of each disk (1)\n"
+	"  --pmem FILE         a virtio-pmem device, read-only; may be repeated\n"
 	"  --vsock PATH        a virtio-vsock device; host side: a Unix socket made at PATH\n"
 	"  --rng               a virtio-rng device\n"
 	"  --console           a virtio console on stdout\n"
@@ -47,7 +48,8 @@ static const char help[] =
 struct options {
 	const char *vmm, *kernel, *initramfs, *append, *vsock;
 	const char *disks[DISKS_MAX];
-	size_t disks_n;
+	const char *pmems[DISKS_MAX];
+	size_t disks_n, pmems_n;
 	uint64_t mem_bytes, cpus, blk_queues, term_after_ms, grace_ms, uid;
 	bool rng, console, agent, agent_stay, no_jail;
 };
@@ -78,6 +80,14 @@ static int add_disk(struct vmspec *spec, const char *arg, uint64_t queues)
 	dev->flags = ro ? VMSPEC_BLK_READONLY : 0;
 	dev->blk.queues = (uint32_t)queues;
 	return dev->blk.fd;
+}
+
+static void add_pmem(struct vmspec *spec, const char *path)
+{
+	struct vmspec_device *dev = vmspec_add(spec, VMSPEC_PMEM);
+
+	dev->pmem.fd = open_or_fail(path, O_RDONLY);
+	dev->flags = VMSPEC_PMEM_READONLY;
 }
 
 static int listen_at(const char *path)
@@ -136,6 +146,8 @@ static int fill_spec(struct vmspec *spec, const struct options *o, int report_fd
 		fail("--append", "too long");
 	for (i = 0; i < o->disks_n; i++)
 		add_disk(spec, o->disks[i], o->blk_queues);
+	for (i = 0; i < o->pmems_n; i++)
+		add_pmem(spec, o->pmems[i]);
 	if (o->rng)
 		vmspec_add(spec, VMSPEC_RNG)->rng.fd = open_or_fail("/dev/urandom", O_RDONLY);
 	if (o->console)
@@ -221,6 +233,7 @@ enum {
 	MEM,
 	CPUS,
 	DISK,
+	PMEM,
 	QUEUES,
 	VSOCK,
 	RNG,
@@ -261,6 +274,11 @@ static void set_option(struct options *o, int c)
 			fail("--disk", "too many");
 		o->disks[o->disks_n++] = optarg;
 		break;
+	case PMEM:
+		if (o->pmems_n == DISKS_MAX)
+			fail("--pmem", "too many");
+		o->pmems[o->pmems_n++] = optarg;
+		break;
 	default: fputs(help, c == HELP ? stdout : stderr); exit(c == HELP ? 0 : 125);
 	}
 }
@@ -275,6 +293,7 @@ static void parse(int argc, char **argv, struct options *o)
 		{ "mem", 1, NULL, MEM },
 		{ "cpus", 1, NULL, CPUS },
 		{ "disk", 1, NULL, DISK },
+		{ "pmem", 1, NULL, PMEM },
 		{ "blk-queues", 1, NULL, QUEUES },
 		{ "vsock", 1, NULL, VSOCK },
 		{ "rng", 0, NULL, RNG },
