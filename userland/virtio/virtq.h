@@ -21,6 +21,8 @@
 /* How guest addresses become pointers: NULL unless all of [gpa, gpa + len) is memory. */
 struct virtq_mem {
 	void *(*slice)(const void *arg, uint64_t gpa, uint64_t len_bytes);
+	/* For buffers that are only read, where there is memory of that kind. NULL: there is none, slice finds all. */
+	const void *(*readable)(const void *arg, uint64_t gpa, uint64_t len_bytes);
 	const void *arg;
 };
 
