@@ -167,21 +167,15 @@ static int remove_below(int parent, const char *name, unsigned int depth)
 {
 	_cleanup_closedir_ DIR *d = NULL;
 	struct dirent *ent;
-	int fd;
 
 	if (depth > CGROUP_DEPTH_MAX)
 		return -ELOOP;
-	fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-	if (fd < 0)
+	d = open_dir(parent, name, O_NOFOLLOW);
+	if (!d)
 		return errno == ENOENT ? 0 : -errno;
-	d = fdopendir(fd);
-	if (!d) {
-		close(fd);
-		return -ENOMEM;
-	}
 	while ((ent = readdir(d)))
 		if (ent->d_type == DT_DIR && ent->d_name[0] != '.')
-			remove_below(fd, ent->d_name, depth + 1);
+			remove_below(dirfd(d), ent->d_name, depth + 1);
 	return unlinkat(parent, name, AT_REMOVEDIR) < 0 && errno != ENOENT ? -errno : 0;
 }
 
@@ -221,19 +215,14 @@ static int each_pid_below(int parent, const char *name, unsigned int depth, int 
 	_cleanup_free_ char *text = NULL;
 	char *line, *save = NULL;
 	struct dirent *ent;
-	int fd, r = 0;
+	int r = 0;
 
 	if (depth > CGROUP_DEPTH_MAX)
 		return 0;
-	fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-	if (fd < 0)
+	d = open_dir(parent, name, O_NOFOLLOW);
+	if (!d)
 		return errno == ENOENT ? 0 : -errno;
-	d = fdopendir(fd);
-	if (!d) {
-		close(fd);
-		return -ENOMEM;
-	}
-	if (!read_file(fd, "cgroup.procs", CGROUP_FILE_MAX, &text, NULL)) {
+	if (!read_file(dirfd(d), "cgroup.procs", CGROUP_FILE_MAX, &text, NULL)) {
 		for (line = strtok_r(text, "\n", &save); line && !r; line = strtok_r(NULL, "\n", &save)) {
 			pid_t pid = (pid_t)strtol(line, NULL, 10);
 
@@ -244,7 +233,7 @@ static int each_pid_below(int parent, const char *name, unsigned int depth, int 
 	}
 	while (!r && (ent = readdir(d)))
 		if (ent->d_type == DT_DIR && ent->d_name[0] != '.')
-			r = each_pid_below(fd, ent->d_name, depth + 1, fn, opaque);
+			r = each_pid_below(dirfd(d), ent->d_name, depth + 1, fn, opaque);
 	return r;
 }
 

@@ -86,6 +86,9 @@ static int make_node(int root, const struct node *n)
 			return -errno;
 		if (fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 			return -errno;
+		/* An empty file is the place at which one was mounted before, in a root where none can be made. */
+		if (S_ISREG(st.st_mode) && !st.st_size)
+			return bind_node(root, n);
 		if ((st.st_mode & S_IFMT) != (n->mode & S_IFMT) || st.st_rdev != n->dev)
 			return -EEXIST;
 	}

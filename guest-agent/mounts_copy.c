@@ -151,18 +151,13 @@ static int copy_folder(struct copy *c, int from, int to)
 {
 	_cleanup_closedir_ DIR *d = NULL;
 	struct dirent *ent;
-	int fd, r = 0;
+	int r = 0;
 
 	if (c->depth > DEPTH_MAX)
 		return -ELOOP;
-	fd = fcntl(from, F_DUPFD_CLOEXEC, 3);
-	d = fd < 0 ? NULL : fdopendir(fd);
-	if (!d) {
-		r = -errno;
-		if (fd >= 0)
-			close(fd);
-		return r;
-	}
+	d = open_dir(from, ".", 0);
+	if (!d)
+		return -errno;
 	for (errno = 0; !r && (ent = readdir(d)); errno = 0) {
 		if (str_eq(ent->d_name, ".") || str_eq(ent->d_name, ".."))
 			continue;

@@ -210,37 +210,42 @@ int mkdir_p(int dirfd, const char *path, mode_t mode)
 	}
 }
 
-static int remove_tree_at(int dirfd, const char *name, dev_t dev, bool top)
+DIR *open_dir(int dirfd, const char *path, int flags)
+{
+	int fd = openat(dirfd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | flags);
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+
+	if (!d && fd >= 0)
+		close(fd);
+	return d;
+}
+
+static int remove_tree_at(int parent, const char *name, dev_t dev, bool top)
 {
 	_cleanup_closedir_ DIR *d = NULL;
 	struct dirent *ent;
 	struct stat st;
-	int fd, r = 0;
+	int r = 0;
 
-	if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+	if (fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return errno == ENOENT ? 0 : -errno;
 	if (!S_ISDIR(st.st_mode))
-		return unlinkat(dirfd, name, 0) < 0 && errno != ENOENT ? -errno : 0;
+		return unlinkat(parent, name, 0) < 0 && errno != ENOENT ? -errno : 0;
 	if (!top && st.st_dev != dev)
 		return -EBUSY;
-	fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0)
+	d = open_dir(parent, name, O_NOFOLLOW);
+	if (!d)
 		return -errno;
-	d = fdopendir(fd);
-	if (!d) {
-		close(fd);
-		return -ENOMEM;
-	}
 	while ((ent = readdir(d))) {
 		int q;
 
 		if (str_eq(ent->d_name, ".") || str_eq(ent->d_name, ".."))
 			continue;
-		q = remove_tree_at(fd, ent->d_name, st.st_dev, false);
+		q = remove_tree_at(dirfd(d), ent->d_name, st.st_dev, false);
 		if (q)
 			r = q;
 	}
-	if (unlinkat(dirfd, name, AT_REMOVEDIR) < 0 && errno != ENOENT && !r)
+	if (unlinkat(parent, name, AT_REMOVEDIR) < 0 && errno != ENOENT && !r)
 		r = -errno;
 	return r;
 }

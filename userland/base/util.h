@@ -2,6 +2,7 @@
 #ifndef BASE_UTIL_H
 #define BASE_UTIL_H
 
+#include <dirent.h>
 #include <endian.h>
 #include <linux/types.h>
 #include <stdbool.h>
@@ -42,6 +43,9 @@ char *xasprintf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 int read_full(int fd, void *buf, size_t len);
 int write_full(int fd, const void *buf, size_t len);
 int pread_full(int fd, void *buf, size_t len, off_t off);
+
+/* opendir(3) of a path as openat(2) has it, O_CLOEXEC; flags: 0 or O_NOFOLLOW. NULL and errno. */
+DIR *open_dir(int dirfd, const char *path, int flags);
 
 /*
  * Reads a whole file of at most max bytes into *data (malloc, a NUL behind it), its length into *len (may be NULL).

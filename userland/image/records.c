@@ -172,17 +172,11 @@ char *store_name_json(const struct store_name *rec)
 static int each_entry(struct image_store *s, const char *folder,
 		      void (*row)(struct image_store *, const char *, void *), void *opaque, struct err *e)
 {
-	int fd = openat(s->fd, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	_cleanup_closedir_ DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	_cleanup_closedir_ DIR *d = open_dir(s->fd, folder, 0);
 	struct dirent *ent;
 
-	if (!d) {
-		int r = err_errno(e, errno, "image store %s: reading %s", s->root, folder);
-
-		if (fd >= 0)
-			close(fd);
-		return r;
-	}
+	if (!d)
+		return err_errno(e, errno, "image store %s: reading %s", s->root, folder);
 	while ((ent = readdir(d)))
 		if (ent->d_name[0] != '.')
 			row(s, ent->d_name, opaque);

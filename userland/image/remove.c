@@ -157,20 +157,16 @@ static int compare_text(const void *a, const void *b)
 static void collect_folder(struct image_store *s, const char *algorithm, char **used, size_t n)
 {
 	_cleanup_free_ char *folder = xasprintf("blobs/%s", algorithm);
-	int fd = openat(s->fd, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	_cleanup_closedir_ DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	_cleanup_closedir_ DIR *d = open_dir(s->fd, folder, 0);
 	struct dirent *ent;
 
-	if (!d) {
-		if (fd >= 0)
-			close(fd);
+	if (!d)
 		return;
-	}
 	while ((ent = readdir(d))) {
 		_cleanup_free_ char *digest = xasprintf("%s:%s", algorithm, ent->d_name);
 
 		if (ent->d_name[0] != '.' && !(n && bsearch(&digest, used, n, sizeof(*used), compare_text)) &&
-		    unlinkat(fd, ent->d_name, 0) < 0)
+		    unlinkat(dirfd(d), ent->d_name, 0) < 0)
 			log_warn("image store %s: cannot remove %s/%s", s->root, folder, ent->d_name);
 	}
 }

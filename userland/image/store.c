@@ -36,24 +36,20 @@ static int make_folders(struct image_store *s, struct err *e)
 /* Removes what dead processes left below tmp/. Whatever can't be removed is left for the next time. */
 static void sweep(struct image_store *s)
 {
-	int fd = openat(s->fd, "tmp", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	_cleanup_closedir_ DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	_cleanup_closedir_ DIR *d = open_dir(s->fd, "tmp", 0);
 	struct dirent *ent;
 
-	if (!d) {
-		if (fd >= 0)
-			close(fd);
+	if (!d)
 		return;
-	}
 	while ((ent = readdir(d))) {
 		_cleanup_close_ int item = -1;
 
 		if (ent->d_name[0] == '.')
 			continue;
-		item = openat(fd, ent->d_name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+		item = openat(dirfd(d), ent->d_name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
 		if (item < 0 || flock(item, LOCK_EX | LOCK_NB) < 0)
 			continue;
-		if (remove_tree(fd, ent->d_name))
+		if (remove_tree(dirfd(d), ent->d_name))
 			log_info("image store %s: cannot remove tmp/%s yet", s->root, ent->d_name);
 	}
 }
@@ -128,22 +124,17 @@ static int lock_folder(struct image_store *s, const char *path, bool wait, struc
 	return 0;
 }
 
-static int empty_folder(int dirfd)
+static int empty_folder(int folder)
 {
-	int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	_cleanup_closedir_ DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	_cleanup_closedir_ DIR *d = open_dir(folder, ".", 0);
 	struct dirent *ent;
 	int r = 0;
 
-	if (!d) {
-		r = -errno;
-		if (fd >= 0)
-			close(fd);
-		return r;
-	}
+	if (!d)
+		return -errno;
 	while (!r && (ent = readdir(d)))
 		if (!str_eq(ent->d_name, ".") && !str_eq(ent->d_name, ".."))
-			r = remove_tree(fd, ent->d_name);
+			r = remove_tree(dirfd(d), ent->d_name);
 	return r;
 }
 

@@ -84,12 +84,7 @@ static void sweep_if_dead(struct state *state, const char *id)
 
 static DIR *open_sandboxes(struct state *state)
 {
-	int fd = openat(state->sandboxes, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *d = fd < 0 ? NULL : fdopendir(fd);
-
-	if (!d && fd >= 0)
-		close(fd);
-	return d;
+	return open_dir(state->sandboxes, ".", 0);
 }
 
 int state_sweep(struct state *state, struct err *e)

@@ -77,7 +77,7 @@ void tree_note_made(struct tree *t, const struct tree_place *p)
 		set_add(&t->made, name_hash(st.st_ino, p->name));
 }
 
-static int hide_below(struct tree *t, int dirfd, const char *name);
+static int hide_below(struct tree *t, int parent, const char *name);
 
 /* Hides one entry of a folder unless this layer made it. A folder that still holds something then stays. */
 static int hide_entry(struct tree *t, int dirfd, ino_t dir, const char *name)
@@ -96,28 +96,20 @@ static int hide_entry(struct tree *t, int dirfd, ino_t dir, const char *name)
 	return unlinkat(dirfd, name, AT_REMOVEDIR) == 0 || errno == ENOTEMPTY ? 0 : -errno;
 }
 
-static int hide_below(struct tree *t, int dirfd, const char *name)
+static int hide_below(struct tree *t, int parent, const char *name)
 {
-	int fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	_cleanup_closedir_ DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	_cleanup_closedir_ DIR *d = open_dir(parent, name, O_NOFOLLOW);
 	struct dirent *ent;
 	struct stat st;
 
-	if (!d) {
-		int r = -errno;
-
-		if (fd >= 0)
-			close(fd);
-		return r;
-	}
-	if (fstat(fd, &st) < 0)
+	if (!d || fstat(dirfd(d), &st) < 0)
 		return -errno;
 	while ((ent = readdir(d))) {
 		int r;
 
 		if (str_eq(ent->d_name, ".") || str_eq(ent->d_name, ".."))
 			continue;
-		r = hide_entry(t, fd, st.st_ino, ent->d_name);
+		r = hide_entry(t, dirfd(d), st.st_ino, ent->d_name);
 		if (r)
 			return r;
 	}
