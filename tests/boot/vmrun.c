@@ -35,6 +35,7 @@ static const char help[] =
 	"                      a virtio-blk device; may be repeated\n"
 	"  --blk-queues N      queues of each disk (1)\n"
 	"  --fs-socket PATH    a virtio-fs device, tag \"share\"; its vhost-user back end listens at PATH\n"
+	"  --pmem FILE         a virtio-pmem device, read-only; may be repeated\n"
 	"  --vsock PATH        a virtio-vsock device; host side: a Unix socket made at PATH\n"
 	"  --rng               a virtio-rng device\n"
 	"  --console           a virtio console on stdout\n"
@@ -49,7 +50,8 @@ static const char help[] =
 struct options {
 	const char *vmm, *kernel, *initramfs, *append, *vsock, *fs_socket;
 	const char *disks[DISKS_MAX];
-	size_t disks_n;
+	const char *pmems[DISKS_MAX];
+	size_t disks_n, pmems_n;
 	uint64_t mem_bytes, cpus, blk_queues, term_after_ms, grace_ms, uid;
 	bool rng, console, agent, agent_stay, no_jail;
 };
@@ -104,6 +106,14 @@ static void add_fs(struct vmspec *spec, const char *path)
 		fail(path, strerror(errno));
 	dev->fs.queues = 1;
 	snprintf(dev->fs.tag, sizeof(dev->fs.tag), "share");
+}
+
+static void add_pmem(struct vmspec *spec, const char *path)
+{
+	struct vmspec_device *dev = vmspec_add(spec, VMSPEC_PMEM);
+
+	dev->pmem.fd = open_or_fail(path, O_RDONLY);
+	dev->flags = VMSPEC_PMEM_READONLY;
 }
 
 static int listen_at(const char *path)
@@ -162,6 +172,8 @@ static int fill_spec(struct vmspec *spec, const struct options *o, int report_fd
 		add_disk(spec, o->disks[i], o->blk_queues);
 	if (o->fs_socket)
 		add_fs(spec, o->fs_socket);
+	for (i = 0; i < o->pmems_n; i++)
+		add_pmem(spec, o->pmems[i]);
 	if (o->rng)
 		vmspec_add(spec, VMSPEC_RNG)->rng.fd = open_or_fail("/dev/urandom", O_RDONLY);
 	if (o->console)
@@ -247,6 +259,7 @@ enum {
 	MEM,
 	CPUS,
 	DISK,
+	PMEM,
 	QUEUES,
 	FS,
 	VSOCK,
@@ -289,6 +302,11 @@ static void set_option(struct options *o, int c)
 			fail("--disk", "too many");
 		o->disks[o->disks_n++] = optarg;
 		break;
+	case PMEM:
+		if (o->pmems_n == DISKS_MAX)
+			fail("--pmem", "too many");
+		o->pmems[o->pmems_n++] = optarg;
+		break;
 	default: fputs(help, c == HELP ? stdout : stderr); exit(c == HELP ? 0 : 125);
 	}
 }
@@ -303,6 +321,7 @@ static void parse(int argc, char **argv, struct options *o)
 		{ "mem", 1, NULL, MEM },
 		{ "cpus", 1, NULL, CPUS },
 		{ "disk", 1, NULL, DISK },
+		{ "pmem", 1, NULL, PMEM },
 		{ "blk-queues", 1, NULL, QUEUES },
 		{ "fs-socket", 1, NULL, FS },
 		{ "vsock", 1, NULL, VSOCK },

@@ -66,6 +66,7 @@ START_TEST(the_guest_has_the_file_as_memory)
 	ck_assert_uint_eq(d.window_gpa, config64(0));
 	ck_assert_uint_eq(d.window_bytes, config64(8));
 	ck_assert(d.window_read_only);
+	ck_assert_uint_eq((uintptr_t)d.window % (2 * MIB), 0); /* as the guest's addresses are, for huge pages */
 	ck_assert_mem_eq(d.window, "first", 5);
 	/* Behind the file's end, in its last page and in those that it does not have. */
 	ck_assert_int_eq(d.window[3 * MIB + 101], 0);
@@ -136,6 +137,41 @@ START_TEST(malformed_requests_break_the_device)
 }
 END_TEST
 
+/* A program that writes from its own text to a disk has the disk's device read from the window; none writes there. */
+START_TEST(devices_read_from_the_window_and_never_write_there)
+{
+	struct err e = ERR_INIT;
+	const struct drv_buf answer = { RESP, 4, true };
+	struct drv_buf bufs[2] = { { 0, 4, false }, answer };
+
+	ck_assert_msg(open_pmem(2 * MIB, VMSPEC_PMEM_READONLY, &e) == 0, "%s", e.msg);
+	drv_up(&d, 1, 16, DRV_FEATURES);
+	/* Zeroes, which mean a flush; "first" doesn't. The last bytes, then one more. */
+	bufs[0].gpa = d.window_gpa + d.window_bytes - 4;
+	drv_add(&d, 0, bufs, 2);
+	drv_kick(&d, 0);
+	ck_assert_int_eq(drv_next_used(&d, 0, NULL), 4);
+	ck_assert_uint_eq(*(uint32_t *)drv_at(&d, RESP), 0);
+	bufs[0].gpa = d.window_gpa;
+	drv_add(&d, 0, bufs, 2);
+	drv_kick(&d, 0);
+	ck_assert_int_eq(drv_next_used(&d, 0, NULL), 4);
+	ck_assert_uint_eq(*(uint32_t *)drv_at(&d, RESP), htole32(1));
+	bufs[0].gpa = d.window_gpa + d.window_bytes - 3;
+	drv_add(&d, 0, bufs, 2);
+	drv_kick(&d, 0);
+	ck_assert(drv_wait(&d, drv_is_broken, NULL));
+	drv_up(&d, 1, 16, DRV_FEATURES);
+	bufs[0].gpa = REQ;
+	bufs[1].gpa = d.window_gpa;
+	drv_add(&d, 0, bufs, 2);
+	drv_kick(&d, 0);
+	ck_assert(drv_wait(&d, drv_is_broken, NULL));
+	ck_assert_mem_eq(d.window, "first", 5);
+	close_pmem();
+}
+END_TEST
+
 START_TEST(files_that_will_not_do_are_refused_with_a_reason)
 {
 	static const struct {
@@ -169,6 +205,7 @@ Suite *test_suite(void)
 	tcase_add_test(t, flushes);
 	tcase_add_test(t, requests_wait_for_the_flush_under_way);
 	tcase_add_test(t, malformed_requests_break_the_device);
+	tcase_add_test(t, devices_read_from_the_window_and_never_write_there);
 	tcase_add_test(t, files_that_will_not_do_are_refused_with_a_reason);
 	suite_add_tcase(s, t);
 	return s;

@@ -23,7 +23,7 @@
 #define VMSPEC_MEM_MIN (16ull << 20)
 #define VMSPEC_MEM_MAX (1ull << 40)
 #define VMSPEC_FS_TAG_MAX 36u /* virtio-fs's name of a file system, virtio 1.2, 5.11.4 */
-#define VMSPEC_FS_QUEUE_SIZE_MAX 256u
+#define VMSPEC_FS_QUEUE_SIZE_MAX 1024u
 #define VMSPEC_SERIAL_MAX 20u /* virtio-blk's serial number, virtio 1.2, 5.2.6 */
 
 enum vmspec_device_type { /* virtio device ids, virtio 1.2, 5 */

@@ -246,16 +246,16 @@ static int run_idle(const struct job *job, unsigned int ops)
 /* ---- the table ------------------------------------------------------------------------------------------------------- */
 
 static const struct job jobs[] = {
-	{ "read-4k", "blk fs", run_data, 4096, 4 * KIB, 1, false, true },
-	{ "write-4k", "blk fs", run_data, 4096, 4 * KIB, 1, true, true },
-	{ "read-4k-32", "blk fs", run_data, 8192, 4 * KIB, DEPTH_MAX, false, true },
-	{ "write-4k-32", "blk fs", run_data, 8192, 4 * KIB, DEPTH_MAX, true, true },
-	{ "read-1m", "blk fs", run_data, 64, MIB, 1, false, false },
-	{ "write-1m", "blk fs", run_data, 64, MIB, 1, true, false },
-	{ "stat", "fs", run_stat, 4000, 0, 0, false, false },
-	{ "open-close", "fs", run_open, 4000, 0, 0, false, false },
-	{ "create-unlink", "fs", run_create, 1000, 0, 0, false, false },
-	{ "readdir-1000", "fs", run_readdir, 16, 0, 0, false, false },
+	{ "read-4k", "blk fs", run_data, 500, 4 * KIB, 1, false, true },
+	{ "write-4k", "blk fs", run_data, 500, 4 * KIB, 1, true, true },
+	{ "read-4k-32", "blk fs", run_data, 3000, 4 * KIB, DEPTH_MAX, false, true },
+	{ "write-4k-32", "blk fs", run_data, 3000, 4 * KIB, DEPTH_MAX, true, true },
+	{ "read-1m", "blk fs", run_data, 12, MIB, 1, false, false },
+	{ "write-1m", "blk fs", run_data, 12, MIB, 1, true, false },
+	{ "stat", "fs", run_stat, 500, 0, 0, false, false },
+	{ "open-close", "fs", run_open, 500, 0, 0, false, false },
+	{ "create-unlink", "fs", run_create, 200, 0, 0, false, false },
+	{ "readdir-1000", "fs", run_readdir, 3, 0, 0, false, false },
 	{ "idle", "", run_idle, 1, 0, 0, false, false },
 	{ "known", "", run_known, 1, 0, 0, false, false },
 };

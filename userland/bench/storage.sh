@@ -25,6 +25,8 @@ storage_ready() {
 	cp "$storage_dir/share/data" "$storage_dir/disk"
 	chmod 666 "$storage_dir/disk" "$storage_dir/share/data"
 	sync
+	# A page's first readers also move it among the kernel's lists.
+	cat "$storage_dir/disk" "$storage_dir/share/data" "$storage_dir/disk" "$storage_dir/share/data" >/dev/null
 }
 
 # guest OUT COMMAND…: runs a guest and keeps what it said; one that did not come to its end is an error.
@@ -32,7 +34,7 @@ guest() {
 	local out=$1
 	shift
 	timeout 300 "$@" </dev/null >"$out" 2>"$out.err"
-	grep -q '^end' "$out" || { fail "a guest did not end well: $*"; tail -n 5 "$out" "$out.err" >&2; return 1; }
+	grep -q '^end' "$out" || { fail "a guest did not end well: $*"; cat "$out"; tail -n 5 "$out.err"; return 1; } >&2
 }
 
 # What all guests are told, and what the two VMMs are told of them.

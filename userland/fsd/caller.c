@@ -14,22 +14,19 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-static int change_fsetid(bool on)
+static int change_fsetid(const struct fs *fs, bool on)
 {
 	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
-	struct __user_cap_data_struct caps[2];
+	struct __user_cap_data_struct caps[2] = { fs->caps[0], fs->caps[1] };
 
-	if (syscall(SYS_capget, &head, caps))
-		return -errno;
-	if (on)
-		caps[0].effective |= (1u << CAP_FSETID) & caps[0].permitted;
-	else
+	if (!on)
 		caps[0].effective &= ~(1u << CAP_FSETID);
 	return syscall(SYS_capset, &head, caps) ? -errno : 0;
 }
 
 int fs_prepare(struct fs *fs, struct err *e)
 {
+	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
 	int bits, r = 0;
 
 	fs->root = geteuid() == 0;
@@ -39,9 +36,11 @@ int fs_prepare(struct fs *fs, struct err *e)
 	/* A jail may have set and locked it already, and dropped the right to do so. */
 	if (bits < 0 || (!(bits & SECBIT_NO_SETUID_FIXUP) && prctl(PR_SET_SECUREBITS, bits | SECBIT_NO_SETUID_FIXUP)))
 		return err_errno(e, errno, "PR_SET_SECUREBITS");
-	if (change_fsetid(false) == 0) {
+	if (syscall(SYS_capget, &head, fs->caps))
+		return err_errno(e, errno, "capget");
+	if (change_fsetid(fs, false) == 0) {
 		r = loop_personality(fs->loop);
-		change_fsetid(true);
+		change_fsetid(fs, true);
 	}
 	if (r < 0)
 		return err_errno(e, r, "io_uring: credentials of writes");
@@ -52,13 +51,13 @@ int fs_prepare(struct fs *fs, struct err *e)
 void caller_drop_fsetid(struct fs *fs)
 {
 	if (fs->root)
-		change_fsetid(false);
+		change_fsetid(fs, false);
 }
 
 void caller_restore_fsetid(struct fs *fs)
 {
 	if (fs->root)
-		change_fsetid(true);
+		change_fsetid(fs, true);
 }
 
 int caller_enter(struct fs *fs, const struct fs_call *c, uint32_t mask)

@@ -19,16 +19,18 @@ enum op_flags {
 	OP_ANY_NAMES = 32, /* names are not steps in a folder */
 	OP_XATTR = 64,	   /* only with extended attributes switched on */
 	OP_LOCKS = 128,	   /* only with locks on the host */
+	OP_LATE = 256,	   /* Linux goes on without waiting for the answer */
 };
 
 static const struct op {
 	const char *name;
 	fs_handler *run;
 	uint16_t arg_bytes; /* the fixed part; a shorter one is refused */
-	uint8_t names_n, flags;
+	uint8_t names_n;
+	uint16_t flags;
 } ops[] = {
 	[FUSE_LOOKUP] = { "LOOKUP", fs_op_lookup, 0, 1, 0 },
-	[FUSE_FORGET] = { "FORGET", fs_op_forget, sizeof(struct fuse_forget_in), 0, OP_SILENT },
+	[FUSE_FORGET] = { "FORGET", fs_op_forget, sizeof(struct fuse_forget_in), 0, OP_SILENT | OP_LATE },
 	[FUSE_GETATTR] = { "GETATTR", fs_op_getattr, sizeof(struct fuse_getattr_in), 0, 0 },
 	[FUSE_SETATTR] = { "SETATTR", fs_op_setattr, sizeof(struct fuse_setattr_in), 0, OP_WRITES },
 	[FUSE_READLINK] = { "READLINK", fs_op_readlink, 0, 0, 0 },
@@ -43,7 +45,7 @@ static const struct op {
 	[FUSE_READ] = { "READ", fs_op_read, sizeof(struct fuse_read_in), 0, 0 },
 	[FUSE_WRITE] = { "WRITE", fs_op_write, sizeof(struct fuse_write_in), 0, OP_WRITES | OP_DATA },
 	[FUSE_STATFS] = { "STATFS", fs_op_statfs, 0, 0, 0 },
-	[FUSE_RELEASE] = { "RELEASE", fs_op_release, sizeof(struct fuse_release_in), 0, 0 },
+	[FUSE_RELEASE] = { "RELEASE", fs_op_release, sizeof(struct fuse_release_in), 0, OP_LATE },
 	[FUSE_FSYNC] = { "FSYNC", fs_op_fsync, sizeof(struct fuse_fsync_in), 0, 0 },
 	[FUSE_SETXATTR] = { "SETXATTR", fs_op_setxattr, 0, 0, OP_WRITES | OP_REST | OP_XATTR },
 	[FUSE_GETXATTR] = { "GETXATTR", fs_op_getxattr, sizeof(struct fuse_getxattr_in), 1, OP_ANY_NAMES | OP_XATTR },
@@ -53,16 +55,17 @@ static const struct op {
 	[FUSE_INIT] = { "INIT", fs_op_init, 16, 0, OP_BARE | OP_REST },
 	[FUSE_OPENDIR] = { "OPENDIR", fs_op_opendir, sizeof(struct fuse_open_in), 0, 0 },
 	[FUSE_READDIR] = { "READDIR", fs_op_readdir, sizeof(struct fuse_read_in), 0, 0 },
-	[FUSE_RELEASEDIR] = { "RELEASEDIR", fs_op_release, sizeof(struct fuse_release_in), 0, 0 },
+	[FUSE_RELEASEDIR] = { "RELEASEDIR", fs_op_release, sizeof(struct fuse_release_in), 0, OP_LATE },
 	[FUSE_FSYNCDIR] = { "FSYNCDIR", fs_op_fsync, sizeof(struct fuse_fsync_in), 0, 0 },
 	[FUSE_GETLK] = { "GETLK", fs_op_getlk, sizeof(struct fuse_lk_in), 0, OP_LOCKS },
 	[FUSE_SETLK] = { "SETLK", fs_op_setlk, sizeof(struct fuse_lk_in), 0, OP_LOCKS },
 	[FUSE_SETLKW] = { "SETLKW", fs_op_setlk, sizeof(struct fuse_lk_in), 0, OP_LOCKS },
 	[FUSE_CREATE] = { "CREATE", fs_op_create, sizeof(struct fuse_create_in), 1, OP_WRITES | OP_REST },
-	[FUSE_INTERRUPT] = { "INTERRUPT", fs_op_interrupt, sizeof(struct fuse_interrupt_in), 0, OP_BARE | OP_SILENT },
+	[FUSE_INTERRUPT] = { "INTERRUPT", fs_op_interrupt, sizeof(struct fuse_interrupt_in), 0,
+			     OP_BARE | OP_SILENT | OP_LATE },
 	[FUSE_DESTROY] = { "DESTROY", fs_op_destroy, 0, 0, OP_BARE },
 	[FUSE_BATCH_FORGET] = { "BATCH_FORGET", fs_op_batch_forget, sizeof(struct fuse_batch_forget_in), 0,
-				OP_BARE | OP_SILENT | OP_REST },
+				OP_BARE | OP_SILENT | OP_REST | OP_LATE },
 	[FUSE_FALLOCATE] = { "FALLOCATE", fs_op_fallocate, sizeof(struct fuse_fallocate_in), 0, OP_WRITES },
 	[FUSE_READDIRPLUS] = { "READDIRPLUS", fs_op_readdirplus, sizeof(struct fuse_read_in), 0, 0 },
 	[FUSE_RENAME2] = { "RENAME2", fs_op_rename2, sizeof(struct fuse_rename2_in), 2, OP_WRITES },
@@ -208,6 +211,7 @@ void fs_serve(struct fs *fs, struct fs_req *req)
 	req->fs = fs;
 	req->async = FS_SYNC;
 	req->handle = NULL;
+	req->late = false;
 	if (iov_get(req->out, req->out_n, 0, &req->head, sizeof(req->head)) != sizeof(req->head)) {
 		log_guest("request without a header");
 		req->done(req, 0);
@@ -215,6 +219,7 @@ void fs_serve(struct fs *fs, struct fs_req *req)
 	}
 	if (req->head.opcode < ARRAY_SIZE(ops))
 		op = &ops[req->head.opcode];
+	req->late = op->flags & OP_LATE;
 	if (in_bytes < sizeof(struct fuse_out_header) && !(op->flags & OP_SILENT)) {
 		log_guest("request without room for an answer");
 		req->done(req, 0);

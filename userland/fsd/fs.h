@@ -39,7 +39,12 @@ struct fs_req {
 	/* For fs_serve: */
 	struct iovec *out, *in; /* what the guest sent, and where the answer goes; the array may be changed */
 	unsigned int out_n, in_n;
-	/* written: bytes of the answer. The request is then the caller's again. From within fs_serve, or later. */
+	bool late;
+	bool alone; /* no other one waits or is under way, so this one may take the thread's time */
+	/*
+	 * written: bytes of the answer. The request is then the caller's again. From within fs_serve, or later. It may be
+	 * shown together with a later one if `late` is set, as nobody waits for it.
+	 */
 	void (*done)(struct fs_req *req, uint32_t written);
 
 	/* private */

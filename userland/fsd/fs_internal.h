@@ -4,6 +4,7 @@
 #define FSD_FS_INTERNAL_H
 
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <sys/stat.h>
 
 #include "base/util.h"
@@ -21,6 +22,8 @@
 #define FS_REPLY_MAX 65536u
 /* Of one request that is not written data: an attribute's value (XATTR_SIZE_MAX), or a batch of nodes to forget. */
 #define FS_ARG_MAX (65536u + 1024u)
+#define FS_DIR_BUFFER 16384u
+#define FS_DIR_BUFFERS 4u /* folders that are listed at the same time without a loss */
 #define FS_WAITERS_MAX 64u
 #define FS_INODE_NONE UINT32_MAX
 
@@ -33,8 +36,10 @@ enum fs_async { FS_SYNC, FS_READ, FS_WRITE, FS_FSYNC, FS_FALLOCATE, FS_LOCK };
 struct inode {
 	uint64_t ino, lookups;
 	uint32_t dev_major, dev_minor;
-	uint32_t mnt, mode; /* mnt: index into mounts[]; of mode only the type */
-	uint32_t next;	    /* in its hash chain, or in the free list */
+	uint32_t mnt;  /* index into mounts[] */
+	uint16_t mode; /* only the type */
+	bool again;    /* of a folder: the last name looked up there was known already */
+	uint32_t next; /* in its hash chain, or in the free list */
 	uint32_t index, generation;
 	int32_t fd;    /* O_PATH; -1: handle counts */
 	uint32_t refs; /* open handles that belong to it */
@@ -49,11 +54,21 @@ struct handle {
 	uint32_t index, next_free;
 	uint64_t pos; /* of a folder: where getdents64 goes on */
 	bool is_dir, released, writable;
+	bool waits;  /* reads never say that they would have to wait: a file system without RWF_NOWAIT */
+	bool synced; /* writes wait for the disk */
+};
+
+/* What was read of a folder and not listed yet: to go back in a folder costs the host as much as to read it anew. */
+struct dir_buffer {
+	uint64_t fh, pos; /* whose, and where in the folder the next entry is */
+	uint32_t at, end;
+	uint8_t data[FS_DIR_BUFFER] __attribute__((aligned(8)));
 };
 
 struct mount {
 	uint64_t id;
-	int fd; /* for open_by_handle_at; -1: this file system has no handles */
+	int fd;		  /* for open_by_handle_at; -1: this file system has no handles */
+	bool quiet_close; /* close(2) of a file there says nothing that write(2) has not said */
 };
 
 struct fs {
@@ -66,7 +81,9 @@ struct fs {
 	uint32_t open_keep; /* FOPEN_ flags of each open */
 	mode_t umask;
 	uint32_t fsuid, fsgid;
-	int personality; /* without CAP_FSETID; 0: there is none */
+	int personality;		       /* without CAP_FSETID; 0: there is none */
+	struct __user_cap_data_struct caps[2]; /* what this process has, CAP_FSETID included */
+	uint64_t ring_until_ns;		       /* data goes by the ring till then, as the disk was slow */
 	uint64_t timeout_s;
 	uint32_t timeout_ns;
 
@@ -82,6 +99,8 @@ struct fs {
 	uint32_t waiters_n;
 	struct loop_op lock_timer;
 
+	struct dir_buffer dirs[FS_DIR_BUFFERS];
+	uint32_t dirs_next; /* the one to go */
 	uint8_t arg[FS_ARG_MAX + 8] __attribute__((aligned(8)));
 	uint8_t reply[FS_REPLY_MAX] __attribute__((aligned(8)));
 	uint8_t scratch[FS_REPLY_MAX] __attribute__((aligned(8)));
@@ -141,7 +160,8 @@ void fd_path(int fd, char path[12]);
 int fs_statx(int fd, const char *name, struct statx *stx);
 
 /* ---- handle.c ---- */
-struct handle *handle_add(struct fs *fs, struct inode *inode, int fd, bool is_dir, bool writable);
+/* flags: those it was opened with. NULL: no memory; fd stays the caller's then. */
+struct handle *handle_add(struct fs *fs, struct inode *inode, int fd, uint32_t flags);
 struct handle *handle_get(struct fs *fs, uint64_t fh, const struct inode *inode);
 uint64_t handle_id(const struct handle *h);
 void handle_hold(struct handle *h);
@@ -170,6 +190,8 @@ int entry_fill(struct fs *fs, const struct inode *parent, const struct inode *in
 /* ---- op_name.c ---- */
 /* Flags of an open in the guest, as the host is to see them. */
 uint32_t fs_open_flags(const struct fs *fs, uint32_t flags);
+/* What a guest is told of a file that it opened, FOPEN_ flags. */
+uint32_t fs_open_answer(const struct fs *fs, const struct inode *inode, uint32_t flags);
 
 /* ---- op_lock.c ---- */
 void locks_drop_owner(struct fs *fs, struct inode *inode, uint64_t owner);

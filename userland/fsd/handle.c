@@ -42,7 +42,7 @@ static struct handle *take(struct fs *fs)
 	return h;
 }
 
-struct handle *handle_add(struct fs *fs, struct inode *inode, int fd, bool is_dir, bool writable)
+struct handle *handle_add(struct fs *fs, struct inode *inode, int fd, uint32_t flags)
 {
 	struct handle *h = take(fs);
 
@@ -53,8 +53,9 @@ struct handle *handle_add(struct fs *fs, struct inode *inode, int fd, bool is_di
 		.generation = h->generation + 1,
 		.fd = fd,
 		.index = h->index,
-		.is_dir = is_dir,
-		.writable = writable,
+		.is_dir = S_ISDIR(inode->mode),
+		.writable = (flags & O_ACCMODE) != O_RDONLY,
+		.synced = flags & O_DSYNC, /* O_SYNC holds it */
 	};
 	inode->refs++;
 	fs->handles_n++;

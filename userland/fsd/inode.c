@@ -8,9 +8,11 @@
 #include "fsd/fs_internal.h"
 
 #include <errno.h>
+#include <linux/magic.h>
 #include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mount.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -147,7 +149,7 @@ static struct inode *add(struct fs *fs, const struct statx *stx, uint32_t mnt)
 		.dev_major = stx->stx_dev_major,
 		.dev_minor = stx->stx_dev_minor,
 		.mnt = mnt,
-		.mode = stx->stx_mode & S_IFMT,
+		.mode = (uint16_t)(stx->stx_mode & S_IFMT),
 		.next = fs->hash[b],
 		.generation = inode->generation,
 		.index = index,
@@ -220,6 +222,20 @@ void inodes_free(struct fs *fs)
 
 /* ---- mounts and file handles ------------------------------------------------------------------------------------- */
 
+static bool has_quiet_close(int fd)
+{
+	/* Linux' own, which keep files on this machine and have no flush() of files. */
+	static const uint32_t magics[] = { EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, BTRFS_SUPER_MAGIC, F2FS_SUPER_MAGIC,
+					   TMPFS_MAGIC };
+	struct statfs st;
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(magics) && fd >= 0 && !fstatfs(fd, &st); i++)
+		if ((uint32_t)st.f_type == magics[i])
+			return true;
+	return false;
+}
+
 /* dir, name: an object of that mount, through which its handles can be opened if it is a folder. */
 static int mount_index(struct fs *fs, const struct statx *stx, int dir, const char *name, uint32_t *index)
 {
@@ -245,6 +261,7 @@ static int mount_index(struct fs *fs, const struct statx *stx, int dir, const ch
 		mounts[0].fd = fs->root_fd;
 	else if (S_ISDIR(stx->stx_mode))
 		mounts[fs->mounts_n].fd = max_t(int, open_beneath(dir, *name ? name : ".", O_RDONLY | O_DIRECTORY), -1);
+	mounts[fs->mounts_n].quiet_close = has_quiet_close(mounts[fs->mounts_n].fd);
 	*index = fs->mounts_n++;
 	return 0;
 }
@@ -367,8 +384,8 @@ static bool fds_left(const struct fs *fs)
 	return fs->fds_n < fs->config->fd_limit / 2;
 }
 
-/* path_fd is taken over. */
-static int make_known(struct fs *fs, int path_fd, const struct statx *stx, struct inode **out)
+/* path_fd is taken over. *again: it was known already. */
+static int make_known(struct fs *fs, int path_fd, const struct statx *stx, struct inode **out, bool *again)
 {
 	struct file_handle *handle = NULL;
 	struct inode *inode;
@@ -376,6 +393,7 @@ static int make_known(struct fs *fs, int path_fd, const struct statx *stx, struc
 	int r;
 
 	inode = find(fs, stx, path_fd, "");
+	*again = inode != NULL;
 	if (inode) {
 		close(path_fd);
 		inode->lookups++;
@@ -407,26 +425,29 @@ static int make_known(struct fs *fs, int path_fd, const struct statx *stx, struc
 
 int inode_lookup(struct fs *fs, struct inode *parent, const char *name, struct inode **out, struct statx *stx)
 {
-	bool own;
-	int dir = inode_fd(fs, parent, &own), fd, r;
+	bool own, again = parent->again;
+	int dir = inode_fd(fs, parent, &own), fd, r = 0;
 
 	if (dir < 0)
 		return dir;
-	/* What is known already needs no open: the common case for names that are looked at again. */
-	r = fs_statx(dir, name, stx);
-	if (!r) {
-		*out = find(fs, stx, dir, name);
+	*out = NULL;
+	/* What is known needs no open, what is new needs one before its attributes count. A folder's names go in rows. */
+	if (again) {
+		r = fs_statx(dir, name, stx);
+		if (!r)
+			*out = find(fs, stx, dir, name);
 		if (*out)
 			(*out)->lookups++;
 	}
 	if (!r && !*out) {
 		fd = open_beneath(dir, name, O_PATH);
-		/* It may have become another one since. */
 		r = fd < 0 ? fd : fs_statx(fd, "", stx);
 		if (!r)
-			r = make_known(fs, fd, stx, out);
+			r = make_known(fs, fd, stx, out, &again);
 		else if (fd >= 0)
 			close(fd);
+		if (!r)
+			parent->again = again;
 	}
 	inode_put_fd(fs, dir, own);
 	return r;
@@ -434,22 +455,23 @@ int inode_lookup(struct fs *fs, struct inode *parent, const char *name, struct i
 
 int inode_from_fd(struct fs *fs, int fd, struct inode **out, struct statx *stx)
 {
-	char path[12];
+	bool again;
 	int path_fd, r = fs_statx(fd, "", stx);
 
 	if (r)
 		return r;
-	fd_path(fd, path);
-	path_fd = openat(fs->proc_fd, path, O_PATH | O_CLOEXEC);
+	/* Without OPEN_TREE_CLONE it is an open with O_PATH, and needs no way through /proc. */
+	path_fd = open_tree(fd, "", AT_EMPTY_PATH | OPEN_TREE_CLOEXEC);
 	if (path_fd < 0)
 		return -errno;
-	return make_known(fs, path_fd, stx, out);
+	return make_known(fs, path_fd, stx, out, &again);
 }
 
 int inode_add_root(struct fs *fs)
 {
 	struct inode *root;
 	struct statx stx;
+	bool again;
 	int fd, r;
 
 	fs->inodes_free = FS_INODE_NONE;
@@ -461,5 +483,5 @@ int inode_add_root(struct fs *fs)
 		close(fd);
 		return r;
 	}
-	return make_known(fs, fd, &stx, &root);
+	return make_known(fs, fd, &stx, &root, &again);
 }

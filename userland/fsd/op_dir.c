@@ -63,44 +63,70 @@ static int list_one(struct listing *l, const struct host_dirent *d)
 	return 1;
 }
 
+/* The buffer that goes on at that place of the folder. One is there for each folder that is being listed, if not too many are. */
+static struct dir_buffer *buffer_at(struct fs *fs, const struct handle *h, uint64_t pos)
+{
+	struct dir_buffer *b;
+
+	for (b = fs->dirs; b < fs->dirs + FS_DIR_BUFFERS; b++)
+		if (b->fh == handle_id(h))
+			break;
+	if (b == fs->dirs + FS_DIR_BUFFERS)
+		b = &fs->dirs[fs->dirs_next++ % FS_DIR_BUFFERS];
+	/* From the start on, the folder is as it is now. */
+	if (b->fh != handle_id(h) || b->pos != pos || !pos) {
+		b->fh = handle_id(h);
+		b->pos = pos;
+		b->at = b->end = 0;
+	}
+	return b;
+}
+
+/* 1: there is an entry; 0: the folder has no more; negative errno. */
+static int fill(struct handle *h, struct dir_buffer *b)
+{
+	long n;
+
+	if (b->at < b->end)
+		return 1;
+	if (h->pos != b->pos && lseek(h->fd, (off_t)b->pos, SEEK_SET) < 0)
+		return -errno;
+	h->pos = b->pos;
+	n = getdents64(h->fd, b->data, sizeof(b->data));
+	if (n <= 0)
+		return n ? -errno : 0;
+	b->at = 0;
+	b->end = (uint32_t)n;
+	h->pos = UINT64_MAX; /* behind the last entry, whose place is known when its turn comes */
+	return 1;
+}
+
 static int list(struct fs *fs, struct fs_call *c, bool plus)
 {
 	const struct fuse_read_in *in = c->arg;
 	struct handle *h = handle_get(fs, in->fh, c->inode);
 	struct listing l = { .fs = fs, .c = c, .plus = plus, .room = min_t(uint32_t, in->size, c->reply_max) };
-	uint32_t ask;
-	long n, at = 0;
-	int r = 1;
+	struct dir_buffer *b;
+	int r;
 
 	if (!h || !h->is_dir)
 		return -EBADF;
-	if (h->pos != in->offset) {
-		if (lseek(h->fd, (off_t)in->offset, SEEK_SET) < 0)
-			return -errno;
-		h->pos = in->offset;
-	}
-	/* About as much as will go in, as what is left over is read again. */
-	ask = min_t(uint32_t, plus ? l.room / 5 : l.room, sizeof(fs->scratch));
-	n = getdents64(h->fd, fs->scratch, max_t(uint32_t, ask, 1024));
-	if (n < 0)
-		return -errno;
-	while (at < n && r > 0) {
-		const struct host_dirent *d = (const void *)(fs->scratch + at);
+	b = buffer_at(fs, h, in->offset);
+	for (r = fill(h, b); r > 0; r = fill(h, b)) {
+		const struct host_dirent *d = (const void *)(b->data + b->at);
 
 		r = list_one(&l, d);
-		if (r > 0) {
-			at += d->len;
-			h->pos = (uint64_t)d->off;
-		}
+		if (r <= 0)
+			break;
+		b->at += d->len;
+		b->pos = (uint64_t)d->off;
+		if (b->at == b->end)
+			h->pos = b->pos;
 	}
-	if (at < n) {
-		/* The host's position is behind what was read; the next round puts it right. */
-		if (lseek(h->fd, (off_t)h->pos, SEEK_SET) < 0)
-			h->pos = UINT64_MAX;
-		if (!l.used)
-			return -EINVAL;
-	}
-	return (int)l.used;
+	if (l.used)
+		return (int)l.used;
+	/* Not even one had room, or there is none. */
+	return r == 0 && b->at < b->end ? -EINVAL : r;
 }
 
 int fs_op_readdir(struct fs *fs, struct fs_call *c)

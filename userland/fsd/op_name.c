@@ -199,8 +199,8 @@ int fs_op_rename2(struct fs *fs, struct fs_call *c)
 static int answer_open(struct fs *fs, struct fs_call *c, struct inode *inode, const struct statx *stx, int fd,
 		       uint32_t flags)
 {
-	struct handle *h = handle_add(fs, inode, fd, false, (flags & O_ACCMODE) != O_RDONLY);
-	struct fuse_open_out open = { .open_flags = fs->open_keep };
+	struct handle *h = handle_add(fs, inode, fd, flags);
+	struct fuse_open_out open = { .open_flags = fs_open_answer(fs, inode, flags) };
 	int n;
 
 	if (!h) {

@@ -7,6 +7,18 @@
 
 #define COPY_MAX (16u << 20) /* at a time, so that others get their turn */
 
+uint32_t fs_open_answer(const struct fs *fs, const struct inode *inode, uint32_t flags)
+{
+	bool writable = (flags & O_ACCMODE) != O_RDONLY;
+
+	if (S_ISDIR(inode->mode))
+		return fs->config->cache == FS_CACHE_ALWAYS ? FOPEN_CACHE_DIR | FOPEN_KEEP_CACHE : 0;
+	/* FLUSH ends locks, and asks for what only close(2) says. */
+	if (fs->config->remote_locks || (writable && !fs->mounts[inode->mnt].quiet_close))
+		return fs->open_keep;
+	return fs->open_keep | FOPEN_NOFLUSH;
+}
+
 static int open_node(struct fs *fs, struct fs_call *c, uint32_t flags, bool is_dir)
 {
 	struct fuse_open_out *out = c->reply;
@@ -23,17 +35,12 @@ static int open_node(struct fs *fs, struct fs_call *c, uint32_t flags, bool is_d
 	fd = inode_open(fs, c->inode, (int)flags);
 	if (fd < 0)
 		return fd;
-	h = handle_add(fs, c->inode, fd, is_dir, writable);
+	h = handle_add(fs, c->inode, fd, flags);
 	if (!h) {
 		close(fd);
 		return -ENOMEM;
 	}
-	*out = (struct fuse_open_out){ .fh = handle_id(h), .open_flags = fs->open_keep };
-	if (is_dir)
-		out->open_flags = fs->config->cache == FS_CACHE_ALWAYS ? FOPEN_CACHE_DIR | FOPEN_KEEP_CACHE : 0;
-	/* Nothing can be left to write, and no lock to end. */
-	else if (!writable && !fs->config->remote_locks)
-		out->open_flags |= FOPEN_NOFLUSH;
+	*out = (struct fuse_open_out){ .fh = handle_id(h), .open_flags = fs_open_answer(fs, c->inode, flags) };
 	return sizeof(*out);
 }
 

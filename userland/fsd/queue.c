@@ -41,6 +41,28 @@ void session_round(struct session *s)
 		loop_defer(s->loop, &s->flush_op);
 }
 
+#define LATE_NS 5000000ull
+#define LATE_PART 4u /* of a queue that may hold answers that the driver doesn't see */
+
+static void late_done(struct loop_op *op, int res)
+{
+	struct session *s = container_of(op, struct session, late_op);
+
+	if (s->unflushed)
+		session_round(s);
+}
+
+/* Answers that nobody waits for are shown with the next one, without an interrupt of their own, or after a while. */
+static void show_later(struct queue *q)
+{
+	struct session *s = q->s;
+
+	if ((uint16_t)(q->vq.next_used - q->vq.shown_used) >= q->size / LATE_PART || s->draining)
+		session_round(s);
+	else if (!loop_op_busy(&s->late_op))
+		loop_timer(s->loop, &s->late_op, LATE_NS);
+}
+
 static void request_done(struct fs_req *req, uint32_t written)
 {
 	struct session_req *sr = container_of(req, struct session_req, req);
@@ -53,7 +75,10 @@ static void request_done(struct fs_req *req, uint32_t written)
 	s->in_flight--;
 	sr->next = s->free;
 	s->free = sr;
-	session_round(s);
+	if (req->late)
+		show_later(q);
+	else
+		session_round(s);
 }
 
 static struct session_req *request_new(struct queue *q)
@@ -113,6 +138,7 @@ static bool take(struct queue *q)
 	sr->req.out_n = chain.out_n;
 	sr->req.in = chain.iov + chain.out_n;
 	sr->req.in_n = chain.in_n;
+	sr->req.alone = s->in_flight == 1 && !virtq_more(&q->vq);
 	fs_serve(s->fs, &sr->req);
 	return true;
 }
@@ -201,6 +227,7 @@ void queues_init(struct session *s, unsigned int n)
 
 	s->queues_n = n;
 	loop_op_init(&s->flush_op, flush_done);
+	loop_op_init(&s->late_op, late_done);
 	for (i = 0; i < n; i++) {
 		s->queues[i] = (struct queue){ .s = s, .kick_fd = -1, .call_fd = -1 };
 		loop_op_init(&s->queues[i].kick_op, kicked);

@@ -16,15 +16,15 @@ static const uint16_t allowed[] = {
 	SYS_mremap, SYS_clock_gettime, SYS_exit_group, SYS_exit, SYS_restart_syscall, SYS_fstat, SYS_newfstatat,
 	SYS_rt_sigreturn, SYS_futex,
 	/* names and attributes */
-	SYS_openat2, SYS_openat, SYS_statx, SYS_readlinkat, SYS_mkdirat, SYS_mknodat, SYS_symlinkat, SYS_linkat,
+	SYS_openat2, SYS_openat, SYS_open_tree, SYS_statx, SYS_readlinkat, SYS_mkdirat, SYS_mknodat, SYS_symlinkat, SYS_linkat,
 	SYS_unlinkat, SYS_renameat, SYS_renameat2, SYS_fchmodat, SYS_fchownat, SYS_utimensat, SYS_ftruncate, SYS_fstatfs,
 	SYS_name_to_handle_at, SYS_open_by_handle_at,
 	/* open files */
-	SYS_getdents64, SYS_lseek, SYS_copy_file_range, SYS_syncfs, SYS_fcntl, SYS_flock,
+	SYS_preadv2, SYS_pwritev2, SYS_getdents64, SYS_lseek, SYS_copy_file_range, SYS_syncfs, SYS_fcntl, SYS_flock,
 	/* extended attributes */
 	SYS_setxattr, SYS_getxattr, SYS_listxattr, SYS_removexattr,
 	/* the caller */
-	SYS_umask, SYS_setfsuid, SYS_setfsgid, SYS_capget, SYS_capset,
+	SYS_umask, SYS_setfsuid, SYS_setfsgid, SYS_capset,
 };
 /* clang-format on */
 

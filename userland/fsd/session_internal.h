@@ -41,7 +41,7 @@ struct session {
 	struct session_req *free;
 	uint32_t in_flight;
 	uint64_t unflushed; /* queues with answers that the driver doesn't see yet */
-	struct loop_op flush_op;
+	struct loop_op flush_op, late_op;
 	struct iovec scratch[FS_IOV_MAX];
 
 	int sock;

@@ -249,16 +249,27 @@ void loop_write(struct loop *loop, struct loop_op *op, int fd, const void *buf, 
 
 void loop_readv(struct loop *loop, struct loop_op *op, int fd, const struct iovec *iov, unsigned int n, int64_t off)
 {
-	struct io_uring_sqe *sqe = begin(loop, op);
+	struct io_uring_sqe *sqe;
 
+	/* The kernel would copy the vector in, for one segment, too. */
+	if (n == 1) {
+		loop_read(loop, op, fd, iov->iov_base, iov->iov_len, off);
+		return;
+	}
+	sqe = begin(loop, op);
 	io_uring_prep_readv(sqe, fd, iov, n, off);
 	finish(loop, op, sqe, true);
 }
 
 void loop_writev(struct loop *loop, struct loop_op *op, int fd, const struct iovec *iov, unsigned int n, int64_t off)
 {
-	struct io_uring_sqe *sqe = begin(loop, op);
+	struct io_uring_sqe *sqe;
 
+	if (n == 1) {
+		loop_write(loop, op, fd, iov->iov_base, iov->iov_len, off);
+		return;
+	}
+	sqe = begin(loop, op);
 	io_uring_prep_writev(sqe, fd, iov, n, off);
 	finish(loop, op, sqe, true);
 }

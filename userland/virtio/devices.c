@@ -55,7 +55,8 @@ static uint64_t first_window(const struct guest_mem *mem)
 	return max_t(uint64_t, end, GUEST_HOLE_END);
 }
 
-static int place_window(struct virtio_machine *m, struct virtio_device *dev, const struct irq_ops *irq, struct err *e)
+static int place_window(struct virtio_machine *m, struct virtio_device *dev, struct guest_mem *mem,
+			const struct irq_ops *irq, struct err *e)
 {
 	int r;
 
@@ -65,6 +66,9 @@ static int place_window(struct virtio_machine *m, struct virtio_device *dev, con
 	r = irq->add_memory ? irq->add_memory(irq->arg, m->windows_n, dev->window.gpa, dev->window.hva,
 					      dev->window.len_bytes, dev->window.read_only)
 			    : -ENOTSUP;
+	/* A program that writes from its own text (O_DIRECT, zero copy) has its device read from there. */
+	if (r == 0)
+		r = guest_mem_add_readable(mem, dev->window.gpa, dev->window.hva, dev->window.len_bytes);
 	if (r < 0)
 		return err_errno(e, r, "%s: %llu MiB of memory at 0x%llx", dev->ops->name,
 				 (unsigned long long)(dev->window.len_bytes >> 20),
@@ -74,7 +78,7 @@ static int place_window(struct virtio_machine *m, struct virtio_device *dev, con
 	return 0;
 }
 
-static int add_device(struct virtio_machine *m, const struct vmspec_device *spec, const struct guest_mem *mem,
+static int add_device(struct virtio_machine *m, const struct vmspec_device *spec, struct guest_mem *mem,
 		      struct bus *bus, const struct irq_ops *irq, char *cmdline, size_t cmdline_size, struct err *e)
 {
 	const struct virtio_device_ops *ops = find_ops(spec->type);
@@ -93,7 +97,7 @@ static int add_device(struct virtio_machine *m, const struct vmspec_device *spec
 	r = ops->create(spec, &dev, e);
 	if (r < 0)
 		return r;
-	r = place_window(m, dev, irq, e);
+	r = place_window(m, dev, mem, irq, e);
 	if (r < 0) {
 		ops->destroy(dev);
 		return r;
@@ -105,9 +109,8 @@ static int add_device(struct virtio_machine *m, const struct vmspec_device *spec
 	return 0;
 }
 
-int virtio_machine_new(struct virtio_machine **out, const struct vmspec *spec, const struct guest_mem *mem,
-		       struct bus *bus, const struct irq_ops *irq, struct loop *loop, char *cmdline,
-		       size_t cmdline_size, struct err *e)
+int virtio_machine_new(struct virtio_machine **out, const struct vmspec *spec, struct guest_mem *mem, struct bus *bus,
+		       const struct irq_ops *irq, struct loop *loop, char *cmdline, size_t cmdline_size, struct err *e)
 {
 	struct virtio_machine *m = calloc(1, sizeof(*m));
 	uint32_t i;

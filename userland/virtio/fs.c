@@ -15,7 +15,9 @@
 #include "virtio/devices.h"
 #include "virtio/vhost_front.h"
 
-#define FS_QUEUE_SIZE 128u
+#define FS_HIPRIO_SIZE 128u
+/* Linux asks for as much at a time as a queue has places, at most 256 pages: with 256 places 1 MiB would be two requests. */
+#define FS_QUEUE_SIZE 512u
 
 struct fs {
 	struct virtio_device dev;
@@ -63,7 +65,9 @@ static int fs_create(const struct vmspec_device *spec, struct virtio_device **ou
 	fs->dev.ops = &virtio_fs;
 	fs->dev.queues_n = 1 + spec->fs.queues; /* the first one is for what overtakes: FUSE's FORGET and INTERRUPT */
 	for (i = 0; i < fs->dev.queues_n; i++)
-		fs->dev.queue_size[i] = spec->fs.queue_size ? (uint16_t)spec->fs.queue_size : FS_QUEUE_SIZE;
+		fs->dev.queue_size[i] = spec->fs.queue_size ? (uint16_t)spec->fs.queue_size
+					: i		    ? FS_QUEUE_SIZE
+							    : FS_HIPRIO_SIZE;
 	fs->dev.config_len_bytes = sizeof(fs->config);
 	*out = &fs->dev;
 	return 0;

@@ -102,11 +102,17 @@ static void *slice(const void *mem, uint64_t gpa, uint64_t len_bytes)
 	return guest_mem_slice(mem, gpa, len_bytes);
 }
 
+static const void *readable(const void *mem, uint64_t gpa, uint64_t len_bytes)
+{
+	return guest_mem_readable(mem, gpa, len_bytes);
+}
+
 static void write_queue_ready(struct virtio_mmio *m, struct mmio_queue *q, uint32_t value)
 {
 	uint32_t status = mmio_reg(m, VIRTIO_MMIO_STATUS);
 	const struct virtq_mem mem = {
 		.slice = slice,
+		.readable = readable,
 		.arg = m->dev->mem,
 	};
 	int r;

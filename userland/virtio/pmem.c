@@ -24,6 +24,8 @@ struct pmem {
 	struct virtio_device dev;
 	int fd;
 	bool resetting;
+	void *reserved; /* what was mapped to find room for an aligned window */
+	uint64_t reserved_bytes;
 	/* The one flush under way; those behind it wait in the queue. */
 	struct loop_op op;
 	uint16_t head;
@@ -39,20 +41,24 @@ static struct pmem *to_pmem(struct virtio_device *dev)
 
 /*
  * The file, and behind its last page zeroes up to the next 2 MiB: a guest that reads there must not find the end of a
- * mapping, which would be the end of its VMM.
+ * mapping, which would be the end of its VMM. At a multiple of 2 MiB here as there, so that the host can map huge pages
+ * of the page cache into the guest, on file systems that have such.
  */
 static int map_file(struct pmem *p, uint64_t file_bytes, struct err *e)
 {
 	const int prot = p->dev.window.read_only ? PROT_READ : PROT_READ | PROT_WRITE;
 	const uint64_t bytes = ALIGN_UP(file_bytes, PMEM_ALIGN);
-	void *all = mmap(NULL, bytes, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	void *all = mmap(NULL, bytes + PMEM_ALIGN, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	if (all == MAP_FAILED)
 		return err_errno(e, errno, "pmem: address space for %llu MiB", (unsigned long long)(bytes >> 20));
-	p->dev.window.hva = all;
-	p->dev.window.len_bytes = bytes;
+	p->reserved = all;
+	p->reserved_bytes = bytes + PMEM_ALIGN;
+	all = (void *)ALIGN_UP((uintptr_t)all, (uintptr_t)PMEM_ALIGN);
 	if (mmap(all, ALIGN_UP(file_bytes, PMEM_PAGE), prot, MAP_SHARED | MAP_FIXED, p->fd, 0) == MAP_FAILED)
 		return err_errno(e, errno, "pmem: mapping its file");
+	p->dev.window.hva = all;
+	p->dev.window.len_bytes = bytes;
 	return 0;
 }
 
@@ -75,8 +81,8 @@ static void pmem_destroy(struct virtio_device *dev)
 {
 	struct pmem *p = to_pmem(dev);
 
-	if (dev->window.hva)
-		munmap(dev->window.hva, dev->window.len_bytes);
+	if (p->reserved)
+		munmap(p->reserved, p->reserved_bytes);
 	close(p->fd);
 	free(p);
 }

@@ -20,7 +20,6 @@
 #include "vmm/memory.h"
 
 #define VIRTIO_QUEUES_MAX 34u /* per device: 32 request queues and two of another kind */
-#define VIRTIO_QUEUE_SIZE_MAX 256u
 
 struct virtio_device;
 
@@ -110,9 +109,8 @@ struct virtio_machine;
  * (cmdline_size bytes in all). Registers all fds with the loop (loop_add_fd), so that it works before and after the
  * jail. Undone by virtio_machine_free.
  */
-int virtio_machine_new(struct virtio_machine **out, const struct vmspec *spec, const struct guest_mem *mem,
-		       struct bus *bus, const struct irq_ops *irq, struct loop *loop, char *cmdline,
-		       size_t cmdline_size, struct err *e);
+int virtio_machine_new(struct virtio_machine **out, const struct vmspec *spec, struct guest_mem *mem, struct bus *bus,
+		       const struct irq_ops *irq, struct loop *loop, char *cmdline, size_t cmdline_size, struct err *e);
 /* In the io thread, first thing: arms the queues' eventfds. */
 void virtio_machine_start(struct virtio_machine *m);
 /* In the io thread: asks the guest to stop through the devices that can. */

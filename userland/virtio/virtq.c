@@ -96,6 +96,13 @@ struct walk {
 	uint64_t out_bytes, in_bytes;
 };
 
+static void *buffer_at(const struct virtq_mem *mem, const struct vring_desc *d)
+{
+	if (!(d->flags & VRING_DESC_F_WRITE) && mem->readable)
+		return (void *)(uintptr_t)mem->readable(mem->arg, d->addr, d->len);
+	return mem->slice(mem->arg, d->addr, d->len);
+}
+
 /* One buffer of the chain: translated and added behind the others. */
 static int add_segment(struct walk *w, const struct vring_desc *d)
 {
@@ -107,7 +114,7 @@ static int add_segment(struct walk *w, const struct vring_desc *d)
 		return breaks(w->vq, "chain has more segments than the device takes");
 	if (!d->len)
 		return breaks(w->vq, "descriptor of length 0");
-	p = w->vq->mem.slice(w->vq->mem.arg, d->addr, d->len);
+	p = buffer_at(&w->vq->mem, d);
 	if (!p)
 		return breaks(w->vq, "descriptor lies outside of memory");
 	c->iov[n] = (struct iovec){ .iov_base = p, .iov_len = d->len };
@@ -216,6 +223,11 @@ int virtq_pop(struct virtq *vq, struct virtq_chain *chain, struct iovec *iov, un
 		return r;
 	vq->last_avail++;
 	return 1;
+}
+
+bool virtq_more(struct virtq *vq)
+{
+	return vq->ready && !vq->broken && look(vq);
 }
 
 void virtq_unpop(struct virtq *vq, unsigned int n)

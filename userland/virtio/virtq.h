@@ -21,6 +21,8 @@
 /* How guest addresses become pointers: NULL unless all of [gpa, gpa + len) is memory. */
 struct virtq_mem {
 	void *(*slice)(const void *arg, uint64_t gpa, uint64_t len_bytes);
+	/* For buffers that are only read, where there is memory of that kind. NULL: there is none, slice finds all. */
+	const void *(*readable)(const void *arg, uint64_t gpa, uint64_t len_bytes);
 	const void *arg;
 };
 
@@ -64,6 +66,8 @@ void virtq_stop(struct virtq *vq);
  * says why (again on every later call). More segments than iov_max is a broken rule too.
  */
 int virtq_pop(struct virtq *vq, struct virtq_chain *chain, struct iovec *iov, unsigned int iov_max);
+/* Has the driver made more available than was taken? */
+bool virtq_more(struct virtq *vq);
 /* Puts the last n chains taken back, in place, to be taken again. */
 void virtq_unpop(struct virtq *vq, unsigned int n);
 /* Gives a chain back with len bytes written to it. The driver sees it after virtq_flush. */

@@ -34,7 +34,7 @@
 #define DEADLINE_MORE_MS 3000u
 #define FILE_BYTES_MIN (64ull << 20) /* of logs and consoles */
 
-#define PMEM_ALIGN_BYTES (2ull << 20) /* virtio/pmem.c rounds up to it */
+#define PMEM_ALIGN_BYTES (2ull << 20) /* virtio/pmem.c rounds up to it, and takes as much to align with */
 
 #define EXIT_USAGE 2
 
@@ -158,7 +158,7 @@ static uint64_t mapped_bytes(const struct vmspec *spec)
 
 	for (i = 0; i < spec->devices_n; i++)
 		if (spec->devices[i].type == VMSPEC_PMEM && !fstat(spec->devices[i].pmem.fd, &st))
-			sum += ALIGN_UP((uint64_t)st.st_size, PMEM_ALIGN_BYTES);
+			sum += ALIGN_UP((uint64_t)st.st_size, PMEM_ALIGN_BYTES) + PMEM_ALIGN_BYTES;
 	return sum;
 }
 

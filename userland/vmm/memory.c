@@ -28,6 +28,8 @@ struct guest_mem {
 	uint64_t bytes;
 	size_t regions_n;
 	struct guest_mem_region regions[2];
+	size_t readable_n;
+	struct guest_mem_region readable[GUEST_GSI_LAST]; /* no device has more than one */
 };
 
 static int make_memfd(uint64_t bytes, struct err *e)
@@ -126,26 +128,43 @@ uint64_t guest_mem_low_bytes(const struct guest_mem *mem)
 	return mem->regions[0].len_bytes;
 }
 
-/* The region that holds all of [gpa, gpa + len), or NULL. */
-static const struct guest_mem_region *find_region(const struct guest_mem *mem, uint64_t gpa, uint64_t len)
+/* Where all of [gpa, gpa + len) lies in one of the regions, or NULL. */
+static void *find(const struct guest_mem_region *regions, size_t n, uint64_t gpa, uint64_t len)
 {
 	size_t i;
 
-	for (i = 0; len && i < mem->regions_n; i++) {
-		const struct guest_mem_region *r = &mem->regions[i];
+	for (i = 0; len && i < n; i++) {
+		const struct guest_mem_region *r = &regions[i];
 
 		/* Written so that no sum can overflow. */
 		if (gpa >= r->gpa && gpa - r->gpa < r->len_bytes && len <= r->len_bytes - (gpa - r->gpa))
-			return r;
+			return (char *)r->hva + (gpa - r->gpa);
 	}
 	return NULL;
 }
 
 void *guest_mem_slice(const struct guest_mem *mem, uint64_t gpa, uint64_t len)
 {
-	const struct guest_mem_region *r = find_region(mem, gpa, len);
+	return find(mem->regions, mem->regions_n, gpa, len);
+}
 
-	return r ? (char *)r->hva + (gpa - r->gpa) : NULL;
+int guest_mem_add_readable(struct guest_mem *mem, uint64_t gpa, const void *hva, uint64_t len_bytes)
+{
+	if (mem->readable_n == ARRAY_SIZE(mem->readable))
+		return -ENOSPC;
+	mem->readable[mem->readable_n++] = (struct guest_mem_region){
+		.gpa = gpa,
+		.len_bytes = len_bytes,
+		.hva = (void *)(uintptr_t)hva,
+	};
+	return 0;
+}
+
+const void *guest_mem_readable(const struct guest_mem *mem, uint64_t gpa, uint64_t len)
+{
+	const void *p = guest_mem_slice(mem, gpa, len);
+
+	return p ? p : find(mem->readable, mem->readable_n, gpa, len);
 }
 
 void guest_mem_huge(const struct guest_mem *mem, uint64_t gpa, uint64_t len)

@@ -40,6 +40,14 @@ size_t guest_mem_regions(const struct guest_mem *mem, const struct guest_mem_reg
  */
 void *guest_mem_slice(const struct guest_mem *mem, uint64_t gpa, uint64_t len);
 
+/*
+ * Adds memory that devices may read from and never write to: a file that the guest has as memory, at an address above all
+ * RAM. What is behind hva outlives mem. -ENOSPC: that is one more than GUEST_GSI_LAST devices have.
+ */
+int guest_mem_add_readable(struct guest_mem *mem, uint64_t gpa, const void *hva, uint64_t len_bytes);
+/* As guest_mem_slice, for what is only read: RAM, or what was added as readable. */
+const void *guest_mem_readable(const struct guest_mem *mem, uint64_t gpa, uint64_t len);
+
 /* RAM below the hole. */
 uint64_t guest_mem_low_bytes(const struct guest_mem *mem);
 
