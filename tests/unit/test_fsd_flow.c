@@ -81,6 +81,27 @@ START_TEST(shows_what_nobody_waits_for_with_the_next)
 }
 END_TEST
 
+/* Linux waits for the end of RELEASE within close(2), so it is no such answer. */
+START_TEST(answers_a_release_at_once)
+{
+	struct {
+		struct fuse_in_header head;
+		struct fuse_release_in in;
+	} req = { .head = { .len = sizeof(req), .opcode = FUSE_RELEASE } };
+	uint16_t before;
+
+	host_file("a", "");
+	req.head.nodeid = node(ROOT, "a");
+	ck_assert_int_eq(open_node(req.head.nodeid, O_RDONLY, &req.in.fh), 0);
+	front_settle(&f);
+	before = used();
+	front_put(&f, 1, &req, sizeof(req), 64);
+	eventfd_write(f.kick_fd, 1);
+	front_settle(&f);
+	ck_assert_uint_eq((uint16_t)(used() - before), 1);
+}
+END_TEST
+
 /* With nothing else to say it is shown all the same, a little later. */
 START_TEST(shows_it_in_the_end)
 {
@@ -403,6 +424,7 @@ Suite *test_suite(void)
 
 	tcase_add_checked_fixture(c, setup_without_locks, teardown);
 	tcase_add_test(c, shows_what_nobody_waits_for_with_the_next);
+	tcase_add_test(c, answers_a_release_at_once);
 	tcase_add_test(c, shows_it_in_the_end);
 	tcase_add_test(c, holds_back_only_some);
 	tcase_add_test(c, reads_the_same_alone_and_together);
