@@ -81,6 +81,27 @@ START_TEST(shows_what_nobody_waits_for_with_the_next)
 }
 END_TEST
 
+/* Linux waits for the end of RELEASE within close(2), so it is no such answer. */
+START_TEST(answers_a_release_at_once)
+{
+	struct {
+		struct fuse_in_header head;
+		struct fuse_release_in in;
+	} req = { .head = { .len = sizeof(req), .opcode = FUSE_RELEASE } };
+	uint16_t before;
+
+	host_file("a", "");
+	req.head.nodeid = node(ROOT, "a");
+	ck_assert_int_eq(open_node(req.head.nodeid, O_RDONLY, &req.in.fh), 0);
+	front_settle(&f);
+	before = used();
+	front_put(&f, 1, &req, sizeof(req), 64);
+	eventfd_write(f.kick_fd, 1);
+	front_settle(&f);
+	ck_assert_uint_eq((uint16_t)(used() - before), 1);
+}
+END_TEST
+
 /* With nothing else to say it is shown all the same, a little later. */
 START_TEST(shows_it_in_the_end)
 {
@@ -349,6 +370,53 @@ START_TEST(asks_for_a_flush_where_it_says_something)
 }
 END_TEST
 
+static uint32_t open_flags(uint64_t id)
+{
+	struct fuse_open_in in = { .flags = O_RDONLY };
+	struct fuse_open_out out;
+
+	ck_assert_int_eq(front_call(&f, FUSE_OPEN, id, &in, sizeof(in), NULL, NULL, &out, sizeof(out)), sizeof(out));
+	release(FUSE_RELEASE, id, out.fh);
+	return out.open_flags;
+}
+
+/* A time later, as file systems' clocks tick, the guest may keep what it has of a file; until somebody changes it. */
+START_TEST(keeps_what_has_not_changed)
+{
+	struct timespec old[2] = { { .tv_sec = 1000 }, { .tv_sec = 1000 } };
+	uint64_t id;
+	struct statfs st;
+	int i;
+
+	host_file("a", "one");
+	id = node(ROOT, "a");
+	ck_assert_int_eq(statfs(host("a"), &st), 0);
+	if (st.f_type != EXT4_SUPER_MAGIC && st.f_type != TMPFS_MAGIC)
+		return;
+	/* It has just changed, and may once more without another time. */
+	ck_assert_uint_eq(open_flags(id) & FOPEN_KEEP_CACHE, 0);
+	for (i = 0; i < 1000 && !(open_flags(id) & FOPEN_KEEP_CACHE); i++)
+		usleep(10000);
+	ck_assert_uint_eq(open_flags(id) & FOPEN_KEEP_CACHE, FOPEN_KEEP_CACHE);
+	host_file("a", "two");
+	ck_assert_uint_eq(open_flags(id) & FOPEN_KEEP_CACHE, 0);
+	for (i = 0; i < 1000 && !(open_flags(id) & FOPEN_KEEP_CACHE); i++)
+		usleep(10000);
+	/* The same length, and a time that was set back. */
+	host_file("a", "six");
+	ck_assert_int_eq(utimensat(AT_FDCWD, host("a"), old, 0), 0);
+	ck_assert_uint_eq(open_flags(id) & FOPEN_KEEP_CACHE, 0);
+	teardown();
+	start(&(struct fs_config){ .cache = FS_CACHE_NONE });
+	host_file("a", "one");
+	id = node(ROOT, "a");
+	for (i = 0; i < 20; i++) {
+		ck_assert_uint_eq(open_flags(id) & FOPEN_KEEP_CACHE, 0);
+		usleep(10000);
+	}
+}
+END_TEST
+
 Suite *test_suite(void)
 {
 	Suite *s = suite_create("fsd_flow");
@@ -356,6 +424,7 @@ Suite *test_suite(void)
 
 	tcase_add_checked_fixture(c, setup_without_locks, teardown);
 	tcase_add_test(c, shows_what_nobody_waits_for_with_the_next);
+	tcase_add_test(c, answers_a_release_at_once);
 	tcase_add_test(c, shows_it_in_the_end);
 	tcase_add_test(c, holds_back_only_some);
 	tcase_add_test(c, reads_the_same_alone_and_together);
@@ -364,6 +433,7 @@ Suite *test_suite(void)
 	tcase_add_test(c, lists_many_folders_at_a_time);
 	tcase_add_test(c, lists_anew_from_the_start);
 	tcase_add_test(c, knows_names_again);
+	tcase_add_test(c, keeps_what_has_not_changed);
 	tcase_add_test(c, asks_for_a_flush_where_it_says_something);
 	suite_add_tcase(s, c);
 	return s;

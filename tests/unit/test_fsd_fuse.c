@@ -512,7 +512,8 @@ START_TEST(keeps_to_its_quota)
 {
 	struct fuse_attr_out out;
 	struct fuse_getattr_in in = { 0 };
-	uint64_t ids[100], fh;
+	uint8_t created[256];
+	uint64_t ids[100], fh, last = 0;
 	char name[16];
 	int i, opened = 0;
 
@@ -535,8 +536,18 @@ START_TEST(keeps_to_its_quota)
 
 		ck_assert(r == 0 || r == -ENFILE);
 		opened += r == 0;
+		last = r ? last : fh;
 	}
 	ck_assert_int_eq(opened, 32);
+	/* All the rest goes on; and one that is closed makes room for another. */
+	ck_assert_int_eq(front_call(&f, FUSE_CREATE, ROOT, &(struct fuse_create_in){ O_CREAT, 0644, 0, 0 }, 16, "n",
+				    NULL, &created, sizeof(created)),
+			 -ENFILE);
+	ck_assert_int_ne(access(host("n"), F_OK), 0);
+	ck_assert_int_eq(release(FUSE_RELEASE, ids[68], last), 0);
+	ck_assert_int_eq(open_node(ids[0], O_RDONLY, &fh), 0);
+	ck_assert_int_eq(read_at(ids[0], fh, 0, sizeof(name), name), 6);
+	ck_assert_int_eq(open_node(ids[1], O_RDONLY, &fh), -ENFILE);
 	/* A handle tells a new file from the old one, though it may have its number. */
 	ck_assert_int_eq(unlink(host("file-50")), 0);
 	ck_assert_int_eq(front_call(&f, FUSE_GETATTR, ids[50], &in, sizeof(in), NULL, NULL, &out, sizeof(out)) < 0 ||

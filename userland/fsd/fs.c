@@ -19,7 +19,7 @@ enum op_flags {
 	OP_ANY_NAMES = 32, /* names are not steps in a folder */
 	OP_XATTR = 64,	   /* only with extended attributes switched on */
 	OP_LOCKS = 128,	   /* only with locks on the host */
-	OP_LATE = 256,	   /* Linux goes on without waiting for the answer */
+	OP_LATE = 256,	   /* nobody waits for its end; of RELEASE Linux does, with virtio-fs */
 };
 
 static const struct op {
@@ -45,7 +45,7 @@ static const struct op {
 	[FUSE_READ] = { "READ", fs_op_read, sizeof(struct fuse_read_in), 0, 0 },
 	[FUSE_WRITE] = { "WRITE", fs_op_write, sizeof(struct fuse_write_in), 0, OP_WRITES | OP_DATA },
 	[FUSE_STATFS] = { "STATFS", fs_op_statfs, 0, 0, 0 },
-	[FUSE_RELEASE] = { "RELEASE", fs_op_release, sizeof(struct fuse_release_in), 0, OP_LATE },
+	[FUSE_RELEASE] = { "RELEASE", fs_op_release, sizeof(struct fuse_release_in), 0, 0 },
 	[FUSE_FSYNC] = { "FSYNC", fs_op_fsync, sizeof(struct fuse_fsync_in), 0, 0 },
 	[FUSE_SETXATTR] = { "SETXATTR", fs_op_setxattr, 0, 0, OP_WRITES | OP_REST | OP_XATTR },
 	[FUSE_GETXATTR] = { "GETXATTR", fs_op_getxattr, sizeof(struct fuse_getxattr_in), 1, OP_ANY_NAMES | OP_XATTR },
@@ -55,7 +55,7 @@ static const struct op {
 	[FUSE_INIT] = { "INIT", fs_op_init, 16, 0, OP_BARE | OP_REST },
 	[FUSE_OPENDIR] = { "OPENDIR", fs_op_opendir, sizeof(struct fuse_open_in), 0, 0 },
 	[FUSE_READDIR] = { "READDIR", fs_op_readdir, sizeof(struct fuse_read_in), 0, 0 },
-	[FUSE_RELEASEDIR] = { "RELEASEDIR", fs_op_release, sizeof(struct fuse_release_in), 0, OP_LATE },
+	[FUSE_RELEASEDIR] = { "RELEASEDIR", fs_op_release, sizeof(struct fuse_release_in), 0, 0 },
 	[FUSE_FSYNCDIR] = { "FSYNCDIR", fs_op_fsync, sizeof(struct fuse_fsync_in), 0, 0 },
 	[FUSE_GETLK] = { "GETLK", fs_op_getlk, sizeof(struct fuse_lk_in), 0, OP_LOCKS },
 	[FUSE_SETLK] = { "SETLK", fs_op_setlk, sizeof(struct fuse_lk_in), 0, OP_LOCKS },

@@ -32,9 +32,10 @@
 
 enum fs_async { FS_SYNC, FS_READ, FS_WRITE, FS_FSYNC, FS_FALLOCATE, FS_LOCK };
 
-/* A file or folder that the guest knows. 72 bytes, plus 4 to 8 of the hash table. */
+/* A file or folder that the guest knows. 80 bytes, plus 4 to 8 of the hash table. */
 struct inode {
 	uint64_t ino, lookups;
+	uint64_t version; /* of the content, as of the last open; 0: not known, or it may change without a new one */
 	uint32_t dev_major, dev_minor;
 	uint32_t mnt;  /* index into mounts[] */
 	uint16_t mode; /* only the type */
@@ -67,8 +68,8 @@ struct dir_buffer {
 
 struct mount {
 	uint64_t id;
-	int fd;		  /* for open_by_handle_at; -1: this file system has no handles */
-	bool quiet_close; /* close(2) of a file there says nothing that write(2) has not said */
+	int fd; /* for open_by_handle_at; -1: this file system has no handles */
+	bool local; /* one of Linux' own, whose close(2) says nothing that write(2) has not, and whose times are our clock's */
 };
 
 struct fs {

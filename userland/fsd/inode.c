@@ -222,7 +222,7 @@ void inodes_free(struct fs *fs)
 
 /* ---- mounts and file handles ------------------------------------------------------------------------------------- */
 
-static bool has_quiet_close(int fd)
+static bool is_local(int fd)
 {
 	/* Linux' own, which keep files on this machine and have no flush() of files. */
 	static const uint32_t magics[] = { EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, BTRFS_SUPER_MAGIC, F2FS_SUPER_MAGIC,
@@ -261,7 +261,7 @@ static int mount_index(struct fs *fs, const struct statx *stx, int dir, const ch
 		mounts[0].fd = fs->root_fd;
 	else if (S_ISDIR(stx->stx_mode))
 		mounts[fs->mounts_n].fd = max_t(int, open_beneath(dir, *name ? name : ".", O_RDONLY | O_DIRECTORY), -1);
-	mounts[fs->mounts_n].quiet_close = has_quiet_close(mounts[fs->mounts_n].fd);
+	mounts[fs->mounts_n].local = is_local(mounts[fs->mounts_n].fd);
 	*index = fs->mounts_n++;
 	return 0;
 }

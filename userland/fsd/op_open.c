@@ -3,9 +3,11 @@
 #include "fsd/fs_internal.h"
 
 #include <errno.h>
+#include <time.h>
 #include <unistd.h>
 
-#define COPY_MAX (16u << 20) /* at a time, so that others get their turn */
+#define COPY_MAX (16u << 20)  /* at a time, so that others get their turn */
+#define SETTLED_NS 100000000u /* some ticks of the slowest clock, 100 Hz */
 
 uint32_t fs_open_answer(const struct fs *fs, const struct inode *inode, uint32_t flags)
 {
@@ -14,9 +16,37 @@ uint32_t fs_open_answer(const struct fs *fs, const struct inode *inode, uint32_t
 	if (S_ISDIR(inode->mode))
 		return fs->config->cache == FS_CACHE_ALWAYS ? FOPEN_CACHE_DIR | FOPEN_KEEP_CACHE : 0;
 	/* FLUSH ends locks, and asks for what only close(2) says. */
-	if (fs->config->remote_locks || (writable && !fs->mounts[inode->mnt].quiet_close))
+	if (fs->config->remote_locks || (writable && !fs->mounts[inode->mnt].local))
 		return fs->open_keep;
 	return fs->open_keep | FOPEN_NOFLUSH;
+}
+
+static uint64_t ns(struct statx_timestamp t)
+{
+	return (uint64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+/*
+ * What the guest has of a file's content is good for as long as the file has not changed since it was opened before; else
+ * the guest drops it. A time that is not past may be that of the next change too, as clocks of file systems tick.
+ */
+static uint32_t keep_cache(struct fs *fs, struct inode *inode, int fd)
+{
+	uint64_t version, changed_ns, now_ns;
+	struct statx stx;
+	struct timespec now;
+	bool same;
+
+	if (fs->config->cache != FS_CACHE_AUTO || !fs->mounts[inode->mnt].local || fs_statx(fd, "", &stx))
+		return 0;
+	clock_gettime(CLOCK_REALTIME_COARSE, &now);
+	now_ns = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+	changed_ns = max_t(uint64_t, ns(stx.stx_mtime), ns(stx.stx_ctime));
+	version =
+		(ns(stx.stx_ctime) * 0x9e3779b97f4a7c15ull + ns(stx.stx_mtime)) * 0x9e3779b97f4a7c15ull + stx.stx_size;
+	same = inode->version && inode->version == version;
+	inode->version = changed_ns + SETTLED_NS < now_ns ? version : 0;
+	return same ? FOPEN_KEEP_CACHE : 0;
 }
 
 static int open_node(struct fs *fs, struct fs_call *c, uint32_t flags, bool is_dir)
@@ -40,7 +70,10 @@ static int open_node(struct fs *fs, struct fs_call *c, uint32_t flags, bool is_d
 		close(fd);
 		return -ENOMEM;
 	}
-	*out = (struct fuse_open_out){ .fh = handle_id(h), .open_flags = fs_open_answer(fs, c->inode, flags) };
+	*out = (struct fuse_open_out){
+		.fh = handle_id(h),
+		.open_flags = fs_open_answer(fs, c->inode, flags) | (is_dir ? 0 : keep_cache(fs, c->inode, fd)),
+	};
 	return sizeof(*out);
 }
 
