@@ -7,18 +7,18 @@
 # Jobs of fio: name, engine, block size, direct or not, what it does. One after the other, each with a region of its own.
 fio_jobs() { # TARGET OF-ALL-JOBS
 	local name engine bs direct rw n=0
-	printf '%s\n' '[global]' 'verify=crc32c' 'verify_fatal=1' 'verify_backlog=0' 'iodepth=32' 'size=2m' 'end_fsync=1' 'stonewall' \
+	printf '%s\n' '[global]' 'verify=crc32c' 'verify_fatal=1' 'verify_backlog=0' 'iodepth=32' 'size=1m' 'end_fsync=1' 'stonewall' \
 		'group_reporting' 'create_on_open=1' 'fallocate=none' 'thread'
 	while read -r name engine bs direct rw; do
 		printf '[%s]\nioengine=%s\nbs=%s\ndirect=%s\nrw=%s\n' "$name" "$engine" "$bs" "$direct" "$rw"
-		if [ -d "$1" ]; then printf 'filename=%s/%s\n' "$2" "$name"; else printf 'filename=%s\noffset=%dm\n' "$2" $((n * 2)); fi
+		if [ -d "$1" ]; then printf 'filename=%s/%s\n' "$2" "$name"; else printf 'filename=%s\noffset=%dm\n' "$2" $n; fi
 		n=$((n + 1))
 	done <<-'END'
 		aio-4k-direct libaio 4k 1 randwrite
 		aio-64k-buffered libaio 64k 0 randwrite
 		uring-4k-direct io_uring 4k 1 randrw
 		uring-12k-buffered io_uring 12k 0 randwrite
-		uring-512-buffered io_uring 512 0 write
+		uring-2k-buffered io_uring 2k 0 write
 		uring-1m-direct io_uring 1m 1 write
 	END
 }
@@ -42,8 +42,8 @@ test_fio_on_a_share() { # limit 300 s
 
 test_fio_on_disks() { # limit 300 s
 	mkdir -p "$work/jobs"
-	scratch_fs 96M
-	truncate -s 16M "$scratch/plain" "$scratch/direct"
+	scratch_fs 64M
+	truncate -s 6M "$scratch/plain" "$scratch/direct"
 	fio_jobs "$scratch/plain" /dev/vdb >"$work/jobs/disks"
 	fio_twice disks --disk "$scratch/plain"
 	fio_twice disks --disk "$scratch/direct:direct"
@@ -130,8 +130,8 @@ sqlite_with() { # JOURNAL-MODE
 	out_is $'ok\n45'
 }
 
-test_sqlite_with_a_journal() { sqlite_with delete; } # limit 200 s
-test_sqlite_with_a_wal() { sqlite_with wal; } # limit 200 s
+test_sqlite_with_a_journal() { sqlite_with delete; } # limit 300 s
+test_sqlite_with_a_wal() { sqlite_with wal; } # limit 300 s
 
 test_git_on_a_share() { # limit 300 s
 	scratch_fs 64M

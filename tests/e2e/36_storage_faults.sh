@@ -33,7 +33,7 @@ killed() {
 	rm -f "$3"
 }
 
-test_share_survives_kills() { # limit 200 s
+test_share_survives_kills() { # limit 300 s
 	local who
 	scratch_fs 32M
 	for who in microvm-vmm microvm-fsd supervisor; do
@@ -41,7 +41,7 @@ test_share_survives_kills() { # limit 200 s
 	done
 }
 
-test_disk_survives_kills() { # limit 200 s
+test_disk_survives_kills() { # limit 300 s
 	local who
 	scratch_fs 32M
 	for who in microvm-vmm supervisor; do
@@ -69,12 +69,12 @@ survives_power_failure() { # FILE-IN-GUEST FILE OPTION…
 	status_is 0
 }
 
-test_fsync_reaches_the_device_below_a_share() { # limit 200 s
+test_fsync_reaches_the_device_below_a_share() { # limit 300 s
 	scratch_fs 32M
 	survives_power_failure /data/file file -v "$scratch:/data"
 }
 
-test_flush_reaches_the_device_below_a_disk() { # limit 200 s
+test_flush_reaches_the_device_below_a_disk() { # limit 300 s
 	scratch_fs 32M
 	truncate -s 8M "$scratch/disk"
 	survives_power_failure /dev/vdb disk --disk "$scratch/disk"
@@ -82,15 +82,15 @@ test_flush_reaches_the_device_below_a_disk() { # limit 200 s
 
 # ---- no room ------------------------------------------------------------------------------------------------------
 
-test_no_room_below_a_share() { # limit 200 s
+test_no_room_below_a_share() { # limit 300 s
 	scratch_fs 16M -N 64
 	in_bb -v "$scratch:/data" -v "$tests:/tests:ro" -- sh -c '
 		dd if=/dev/zero of=/data/big bs=64k 2>&1 | grep -o "No space left on device"
-		echo more >/data/small 2>/dev/null || echo no small one
+		{ echo more >/data/small; } 2>/dev/null || echo no small one
 		dd if=/dev/zero of=/data/big bs=64k count=1 conv=notrunc,fsync 2>/dev/null && echo written over
 		rm /data/big
 		echo fits >/data/small && sync /data/small && cat /data/small
-		i=0; while : 2>/dev/null >/data/n$i; do i=$((i + 1)); done
+		i=0; while true >/data/n$i; do i=$((i + 1)); done 2>/dev/null
 		touch /data/another 2>&1 | grep -o "No space left on device"
 		mkdir /data/folder 2>&1 | grep -o "No space left on device"
 		ln -s x /data/link 2>&1 | grep -o "No space left on device"
@@ -101,7 +101,7 @@ test_no_room_below_a_share() { # limit 200 s
 	is "$(cat "$scratch/small")" fits
 }
 
-test_no_room_below_a_disk() { # limit 200 s
+test_no_room_below_a_disk() { # limit 300 s
 	scratch_fs 16M
 	truncate -s 64M "$scratch/disk"
 	echo beginning | dd of="$scratch/disk" conv=notrunc 2>/dev/null
@@ -115,7 +115,7 @@ test_no_room_below_a_disk() { # limit 200 s
 
 # ---- a device that fails -------------------------------------------------------------------------------------------
 
-test_errors_below_a_share() { # limit 200 s
+test_errors_below_a_share() { # limit 300 s
 	local sector sum
 	scratch_fs 64M
 	head -c 1M /dev/urandom >"$scratch/bad"
@@ -125,7 +125,7 @@ test_errors_below_a_share() { # limit 200 s
 	sector=$(first_sector "$scratch/bad")
 	[ -n "$sector" ] || die "where does the file lie?"
 	scratch_break "$sector" 1024
-	run microvm run --rm "${tools[@]}" -v "$scratch:/data" -v "$tests:/tests:ro" "$deb" bash -c '
+	run microvm run --rm -v "$scratch:/data" -v "$tests:/tests:ro" "$deb" bash -c '
 		cat /data/bad 2>&1 >/dev/null | grep -o "Input/output error"
 		dd if=/data/bad iflag=direct bs=4k count=1 2>&1 >/dev/null | grep -o "Input/output error"
 		dd if=/data/bad bs=64k skip=8 count=8 status=none | wc -c
@@ -134,7 +134,8 @@ test_errors_below_a_share() { # limit 200 s
 		dd if=/dev/zero of=/data/bad bs=64k seek=4 count=2 conv=notrunc oflag=direct,sync 2>&1 | grep -o "Input/output error"
 		exec 7<>/data/bad; dd if=/dev/zero bs=64k count=1 status=none >&7
 		sync -f /data/bad 2>&1 | grep -o "Input/output error"
-		md5sum </data/good; echo other >/data/other; sync /data/other && cat /data/other
+		md5sum </data/good
+		echo other >/data/other; sync /data/other && cat /data/other
 		dd if=/dev/zero of=/data/good bs=4k count=4 conv=notrunc,fsync status=none && echo written'
 	scratch_mend
 	out_is "Input/output error
@@ -149,42 +150,56 @@ other
 written"
 }
 
-test_errors_below_a_disk() { # limit 200 s
-	scratch_device 32M
-	head -c 8M /dev/urandom >"$work/content"
+# A file that is shared by itself lies in no folder that could be asked to sync.
+test_errors_below_a_single_file() { # limit 300 s
+	scratch_fs 64M
+	head -c 1M /dev/urandom >"$scratch/bad"
+	forget_pages
+	scratch_break "$(first_sector "$scratch/bad")" 1024
+	run microvm run --rm -v "$scratch/bad:/one" "$deb" bash -c '
+		exec 7<>/one
+		dd if=/dev/zero bs=64k count=1 status=none >&7
+		sync -f /one 2>&1 | grep -o "Input/output error"'
+	scratch_mend
+	out_is 'Input/output error'
+}
+
+test_errors_below_a_disk() { # limit 300 s
+	scratch_device 8M
+	head -c 2M /dev/urandom >"$work/content"
 	dd if="$work/content" of=/dev/mapper/scratch conv=fsync status=none
 	forget_pages
-	# From 4 MiB on, 1 MiB of it.
-	scratch_break 8192 2048
-	run microvm run --rm "${tools[@]}" --disk /dev/mapper/scratch "$deb" bash -c '
-		dd if=/dev/vdb bs=1M skip=4 count=1 2>&1 >/dev/null | grep -o "Input/output error"
-		dd if=/dev/vdb iflag=direct bs=64k skip=79 count=1 2>&1 >/dev/null | grep -o "Input/output error"
-		dd if=/dev/zero of=/dev/vdb bs=64k seek=64 count=4 conv=fsync 2>&1 | grep -o "Input/output error"
-		dd if=/dev/zero of=/dev/vdb bs=64k seek=70 count=1 oflag=direct,dsync 2>&1 | grep -o "Input/output error"
-		dd if=/dev/vdb bs=1M count=4 status=none | md5sum
-		dd if=/dev/vdb bs=1M skip=5 count=3 status=none | md5sum
-		echo elsewhere | dd of=/dev/vdb bs=512 seek=20480 conv=sync,fsync status=none && echo written'
+	# From 1 MiB on, half of one.
+	scratch_break 2048 1024
+	run microvm run --rm --disk /dev/mapper/scratch "$deb" bash -c '
+		dd if=/dev/vdb bs=512k skip=2 count=1 2>&1 >/dev/null | grep -o "Input/output error"
+		dd if=/dev/vdb iflag=direct bs=64k skip=23 count=1 2>&1 >/dev/null | grep -o "Input/output error"
+		dd if=/dev/zero of=/dev/vdb bs=64k seek=16 count=2 conv=fsync 2>&1 | grep -o "Input/output error"
+		dd if=/dev/zero of=/dev/vdb bs=64k seek=20 count=1 oflag=direct,dsync 2>&1 | grep -o "Input/output error"
+		dd if=/dev/vdb bs=512k count=2 status=none | md5sum
+		dd if=/dev/vdb bs=512k skip=3 count=1 status=none | md5sum
+		echo elsewhere | dd of=/dev/vdb bs=512 seek=8192 conv=sync,fsync status=none && echo written'
 	scratch_mend
 	out_is "Input/output error
 Input/output error
 Input/output error
 Input/output error
-$(head -c 4M "$work/content" | md5sum)
-$(tail -c 3M "$work/content" | md5sum)
+$(head -c 1M "$work/content" | md5sum)
+$(tail -c 512K "$work/content" | md5sum)
 written"
 	forget_pages
-	is "$(dd if=/dev/mapper/scratch bs=512 skip=20480 count=1 status=none | tr -d '\0')" elsewhere
+	is "$(dd if=/dev/mapper/scratch bs=512 skip=8192 count=1 status=none | tr -d '\0')" elsewhere
 }
 
 # A host that writes later learns of an error later: then the guest's flush is what tells it.
-test_errors_of_a_file_that_is_a_disk() { # limit 200 s
+test_errors_of_a_file_that_is_a_disk() { # limit 300 s
 	local sector
 	scratch_fs 64M
 	head -c 4M /dev/urandom >"$scratch/disk"
 	forget_pages
 	sector=$(first_sector "$scratch/disk")
 	scratch_break "$sector" 2048
-	run microvm run --rm "${tools[@]}" --disk "$scratch/disk" "$deb" bash -c '
+	run microvm run --rm --disk "$scratch/disk" "$deb" bash -c '
 		dd if=/dev/vdb bs=64k count=1 2>&1 >/dev/null | grep -o "Input/output error"
 		dd if=/dev/zero of=/dev/vdb bs=64k count=2 conv=fsync 2>&1 | grep -o "Input/output error"
 		dd if=/dev/zero of=/dev/vdb bs=64k seek=4 count=2 oflag=direct conv=fsync 2>&1 | grep -o "Input/output error"
@@ -200,7 +215,7 @@ test_open_files_end_at_the_quota() { # limit 300 s
 	echo content >"$work/data/file"
 	in_bb --memory 1500m --ulimit nofile=200000:200000 -v "$work/data:/data" -v "$tests:/tests:ro" -- sh -c \
 		'/tests/storage-work open /data/file 100000; echo also >/data/new && cat /data/file /data/new'
-	is "$(tail -n 3 <<<"$out")" $'goes on\ncontent\nalso'
+	is "$(tail -n 4 <<<"$out")" $'one more: ENFILE\ngoes on\ncontent\nalso'
 	[[ $(head -n 1 <<<"$out") =~ ^'ENFILE after '([0-9]+)$ ]] || die "not refused at a quota: $out"
 	[ "${BASH_REMATCH[1]}" -gt 60000 ] || die "refused after ${BASH_REMATCH[1]} already"
 }

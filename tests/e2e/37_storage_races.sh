@@ -30,7 +30,7 @@ publish() { # VERSION
 	mv -T "$work/config/..new" "$work/config/..data"
 }
 
-test_changes_on_the_host_are_seen() { # limit 200 s
+test_changes_on_the_host_are_seen() { # limit 300 s
 	mkdir -p "$work/config"
 	publish first
 	ln -s ..data/key "$work/config/key"

@@ -8,6 +8,8 @@
 
 tests=$MICROVM_BUILD/tests
 scratch=$work/fs
+# Nobody but dmsetup itself makes the device's node.
+export DM_DISABLE_UDEV=1
 # The machine is what the debian image is, a Debian 12: its programs and libraries serve in the guest.
 tools=(--memory 512m -v /usr:/usr:ro)
 
@@ -26,7 +28,7 @@ scratch_device() { # SIZE
 	truncate -s "$1" "$work/backing"
 	scratch_loop=$(losetup --find --show "$work/backing")
 	scratch_sectors=$(blockdev --getsz "$scratch_loop")
-	dmsetup create --noudevsync scratch --table "0 $scratch_sectors linear $scratch_loop 0"
+	dmsetup create scratch --table "0 $scratch_sectors linear $scratch_loop 0"
 }
 
 scratch_end() {
@@ -37,7 +39,7 @@ scratch_end() {
 		[ $i != 40 ] || clean_up
 		sleep 0.1
 	done
-	dmsetup remove --noudevsync --retry scratch 2>/dev/null || true
+	dmsetup remove --retry scratch 2>/dev/null || true
 	if [ -n "${scratch_loop-}" ]; then losetup -d "$scratch_loop" 2>/dev/null || true; fi
 	return $status
 }
@@ -50,16 +52,16 @@ $(($1 + $2)) $((scratch_sectors - $1 - $2)) linear $scratch_loop $(($1 + $2))"
 }
 scratch_mend() { scratch_table "0 $scratch_sectors linear $scratch_loop 0"; }
 scratch_table() {
-	dmsetup suspend --noudevsync --nolockfs scratch
+	dmsetup suspend --nolockfs scratch
 	dmsetup reload scratch --table "$1"
-	dmsetup resume --noudevsync scratch
+	dmsetup resume scratch
 }
 
 # What the device would hold if the power failed now, as a file.
 scratch_copy() { # TO
-	dmsetup suspend --noudevsync --nolockfs --noflush scratch
+	dmsetup suspend --nolockfs --noflush scratch
 	cp --sparse=always "$work/backing" "$1"
-	dmsetup resume --noudevsync scratch
+	dmsetup resume scratch
 }
 
 # First sector, on the device, of a file that lies there in one piece.

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +18,7 @@
 #define RECORD 4096u
 #define PIECE 1000u /* no divisor of a page: neighbours' pieces share pages */
 #define LINE 32u
+#define THREADS 64
 
 static _Noreturn void fail(const char *what, unsigned long n, const char *why)
 {
@@ -195,37 +197,90 @@ static int written(const char *dir, unsigned long all, unsigned long count)
 	return close(common);
 }
 
-/* Opens a file as often as it goes; then, with a few closed, again; then all closed, once more. */
+/* ---- open files -------------------------------------------------------------------------------------------------- */
+
+static struct {
+	const char *path;
+	int *fds;
+	unsigned long count, next;
+	int error;
+} opening;
+
+/* Many at a time, as one by one would take long where a request does. */
+static void *open_some(void *arg)
+{
+	for (;;) {
+		unsigned long i = __atomic_fetch_add(&opening.next, 1, __ATOMIC_RELAXED);
+
+		if (i >= opening.count || __atomic_load_n(&opening.error, __ATOMIC_RELAXED))
+			return NULL;
+		opening.fds[i] = open(opening.path, O_RDONLY);
+		if (opening.fds[i] < 0)
+			__atomic_store_n(&opening.error, errno, __ATOMIC_RELAXED);
+	}
+}
+
+static void *close_some(void *arg)
+{
+	for (;;) {
+		unsigned long i = __atomic_fetch_add(&opening.next, 1, __ATOMIC_RELAXED);
+
+		if (i >= opening.count)
+			return NULL;
+		if (opening.fds[i] > 0 && close(opening.fds[i]))
+			fail("close", i, strerror(errno));
+		opening.fds[i] = 0;
+	}
+}
+
+static void by_all(void *(*fn)(void *))
+{
+	pthread_t threads[THREADS];
+	int i;
+
+	opening.next = 0;
+	for (i = 0; i < THREADS; i++)
+		if (pthread_create(&threads[i], NULL, fn, NULL))
+			fail("thread", (unsigned long)i, strerror(errno));
+	for (i = 0; i < THREADS; i++)
+		pthread_join(threads[i], NULL);
+}
+
+static unsigned long open_now(void)
+{
+	unsigned long i, n = 0;
+
+	for (i = 0; i < opening.count; i++)
+		n += opening.fds[i] > 0;
+	return n;
+}
+
+/* Opens a file as often as it goes; then, with all closed, once more. */
 static int open_many(const char *path, unsigned long count)
 {
-	int *fds = calloc(count, sizeof(*fds));
-	unsigned long n, i;
+	unsigned long n;
 	char c;
+	int fd;
 
-	for (n = 0; fds && n < count; n++) {
-		fds[n] = open(path, O_RDONLY);
-		if (fds[n] < 0)
-			break;
-	}
-	printf("%s after %lu\n", n == count ? "none refused" : strerrorname_np(errno), n);
-	if (!n)
-		return 1;
-	if (pread(fds[0], &c, 1, 0) != 1 || pread(fds[n - 1], &c, 1, 0) != 1)
+	opening.path = path;
+	opening.count = count;
+	opening.fds = calloc(count + 1, sizeof(int));
+	if (!opening.fds)
+		fail("open", count, "no memory");
+	by_all(open_some);
+	n = open_now();
+	printf("%s after %lu\n", opening.error ? strerrorname_np(opening.error) : "none refused", n);
+	fd = open(path, O_RDONLY);
+	printf("one more: %s\n", fd < 0 ? strerrorname_np(errno) : "opened");
+	if (!n || pread(opening.fds[0], &c, 1, 0) != 1)
 		fail("an open one can't be read", n, strerror(errno));
-	for (i = n < 100 ? 0 : n - 100; i < n; i++)
-		close(fds[i]);
-	for (i = n < 100 ? 0 : n - 100; i < n; i++) {
-		fds[i] = open(path, O_RDONLY);
-		if (fds[i] < 0)
-			fail("open after closing", i, strerror(errno));
-	}
-	for (i = 0; i < n; i++)
-		if (close(fds[i]))
-			fail("close", i, strerror(errno));
-	i = open(path, O_RDONLY) >= 0;
-	puts(i ? "goes on" : strerror(errno));
-	free(fds);
-	return !i;
+	by_all(close_some);
+	fd = open(path, O_RDONLY);
+	if (fd < 0)
+		fail("open after closing", n, strerror(errno));
+	puts("goes on");
+	free(opening.fds);
+	return close(fd);
 }
 
 /* Writes by a mapping: what can't be kept is told by msync. */

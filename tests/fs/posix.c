@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 static int cases;
+static int many = 300; /* files in one folder; fewer where each takes long */
 static char buf[1 << 20];
 
 /* One case: what a call returned, and why when it failed. */
@@ -315,7 +316,7 @@ static void data(void)
 	T(ftruncate(fd, 2));
 	T(fchmod(fd, 0640));
 	T(close(fd));
-	for (i = 0, fd = 0; i < 300 && fd >= 0; i++) {
+	for (i = 0, fd = 0; i < many && fd >= 0; i++) {
 		char name[32];
 
 		snprintf(name, sizeof(name), "m/many-%d", i);
@@ -323,7 +324,7 @@ static void data(void)
 		close(fd);
 	}
 	T(entries("m"));
-	for (i = 0; i < 300; i++) {
+	for (i = 0; i < many; i++) {
 		char name[32];
 
 		snprintf(name, sizeof(name), "m/many-%d", i);
@@ -490,8 +491,10 @@ static void locks(void)
 
 int main(int argc, char **argv)
 {
-	if (argc != 2 || chdir(argv[1])) {
-		fprintf(stderr, "usage: %s FOLDER\n", argv[0]);
+	if (argc > 2)
+		many = atoi(argv[2]);
+	if (argc < 2 || argc > 3 || chdir(argv[1])) {
+		fprintf(stderr, "usage: %s FOLDER [FILES]\n", argv[0]);
 		return 2;
 	}
 	umask(022);

@@ -156,6 +156,8 @@ int inode_fd(struct fs *fs, const struct inode *inode, bool *own);
 void inode_put_fd(struct fs *fs, int fd, bool own);
 /* Opens a regular file or folder anew with flags; anything else is -ENXIO. */
 int inode_open(struct fs *fs, const struct inode *inode, int flags);
+/* All file systems that the guest has seen: its own sync is one request, whatever is mounted below the share's root. */
+int inodes_syncfs(struct fs *fs);
 /* "N", its path in /proc/self/fd, where the process's current folder is. */
 void fd_path(int fd, char path[12]);
 int fs_statx(int fd, const char *name, struct statx *stx);

@@ -266,6 +266,29 @@ static int mount_index(struct fs *fs, const struct statx *stx, int dir, const ch
 	return 0;
 }
 
+int inodes_syncfs(struct fs *fs)
+{
+	struct inode *inode;
+	uint32_t i;
+	int fd, r = 0;
+
+	for (i = 0; i < fs->mounts_n; i++)
+		if (fs->mounts[i].fd >= 0 && syncfs(fs->mounts[i].fd) && !r)
+			r = -errno;
+	/* A file that is a mount by itself is in no folder of that. */
+	for (i = 0; i < fs->chunks_n * INODE_CHUNK; i++) {
+		inode = inode_at(fs, i);
+		if (!inode->lookups || !S_ISREG(inode->mode) || fs->mounts[inode->mnt].fd >= 0)
+			continue;
+		fd = inode_open(fs, inode, O_RDONLY);
+		if ((fd < 0 || syncfs(fd)) && !r)
+			r = fd < 0 ? fd : -errno;
+		if (fd >= 0)
+			close(fd);
+	}
+	return r;
+}
+
 static int make_handle(int fd, const char *name, struct file_handle **out)
 {
 	struct {

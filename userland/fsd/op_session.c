@@ -144,16 +144,7 @@ int fs_op_statfs(struct fs *fs, struct fs_call *c)
 
 int fs_op_syncfs(struct fs *fs, struct fs_call *c)
 {
-	int fd, r;
-
-	if (!S_ISDIR(c->inode->mode))
-		return -ENOTDIR;
-	fd = inode_open(fs, c->inode, O_RDONLY | O_DIRECTORY);
-	if (fd < 0)
-		return fd;
-	r = syncfs(fd) ? -errno : 0;
-	close(fd);
-	return r;
+	return S_ISDIR(c->inode->mode) ? inodes_syncfs(fs) : -ENOTDIR;
 }
 
 int fs_op_interrupt(struct fs *fs, struct fs_call *c)
