@@ -556,6 +556,35 @@ START_TEST(keeps_to_its_quota)
 }
 END_TEST
 
+/* What a guest may know is bounded; what it forgets makes room. */
+START_TEST(knows_so_many_files_and_no_more)
+{
+	struct fuse_forget_in forget = { .nlookup = 1 };
+	struct fuse_entry_out out;
+	uint64_t ids[70], last;
+	char name[16];
+	int i;
+
+	teardown();
+	start(&(struct fs_config){ .inode_limit = 64 });
+	for (i = 0; i < 70; i++) {
+		snprintf(name, sizeof(name), "file-%d", i);
+		host_file(name, name);
+		if (i < 63)
+			ids[i] = node(ROOT, name);
+		else
+			ck_assert_int_eq(front_call(&f, FUSE_LOOKUP, ROOT, NULL, 0, name, NULL, &out, sizeof(out)),
+					 -ENFILE);
+	}
+	ck_assert_uint_eq(fs_inodes(f.fs), 64);
+	/* What it knows it still finds. */
+	ck_assert_uint_eq(node(ROOT, "file-62"), ids[62]);
+	front_call(&f, FUSE_FORGET, ids[0], &forget, sizeof(forget), NULL, NULL, NULL, 0);
+	last = node(ROOT, "file-69");
+	ck_assert_uint_ne(last, ids[0]);
+}
+END_TEST
+
 static void bind_mount(const char *from, const char *to, unsigned long flags)
 {
 	_cleanup_free_ char *source = xstrdup(host(from));
@@ -653,6 +682,7 @@ Suite *test_suite(void)
 	tcase_add_test(c, begins_with_init);
 	tcase_add_test(c, read_only_changes_nothing);
 	tcase_add_test(c, keeps_to_its_quota);
+	tcase_add_test(c, knows_so_many_files_and_no_more);
 	tcase_add_test(c, one_file_in_two_mounts);
 	tcase_add_test(c, maps_owners);
 	suite_add_tcase(s, c);

@@ -25,11 +25,13 @@ struct fs_config {
 	bool read_only, xattr, posix_acl, writeback, announce_submounts, remote_locks;
 	enum fs_cache cache;
 	uint32_t fd_limit;	  /* files open at a time, inodes included */
+	uint32_t inode_limit;	  /* inodes known at a time, each of which takes memory; 0: FS_INODES_DEFAULT */
 	uint64_t attr_timeout_ns; /* UINT64_MAX: as the cache mode has it */
 	struct idmap uids, gids;
 	struct xattrmap *xattrmap; /* NULL: names are the same */
 };
 
+#define FS_INODES_DEFAULT (1u << 20) /* a guest that knows as many has spent 600 MiB of its own memory on them */
 #define FS_REQ_IOV 8u
 #define FS_IOV_MAX 1024u /* segments of one request */
 

@@ -131,15 +131,18 @@ static int grow_chunks(struct fs *fs)
 	return 0;
 }
 
-static struct inode *add(struct fs *fs, const struct statx *stx, uint32_t mnt)
+/* 0, -ENOMEM, or -ENFILE: a guest that forgets nothing is not given all of the host's memory. */
+static int add(struct fs *fs, const struct statx *stx, uint32_t mnt, struct inode **out)
 {
 	struct inode *inode;
 	uint32_t index, b;
 
+	if (fs->inodes_n >= (fs->config->inode_limit ? fs->config->inode_limit : FS_INODES_DEFAULT))
+		return -ENFILE;
 	if (fs->inodes_free == FS_INODE_NONE && grow_chunks(fs))
-		return NULL;
+		return -ENOMEM;
 	if (fs->inodes_n >= fs->hash_size && grow_hash(fs))
-		return NULL;
+		return -ENOMEM;
 	index = fs->inodes_free;
 	inode = inode_at(fs, index);
 	fs->inodes_free = inode->next;
@@ -158,7 +161,8 @@ static struct inode *add(struct fs *fs, const struct statx *stx, uint32_t mnt)
 	};
 	fs->hash[b] = index;
 	fs->inodes_n++;
-	return inode;
+	*out = inode;
+	return 0;
 }
 
 static void remove_inode(struct fs *fs, struct inode *inode)
@@ -426,14 +430,16 @@ static int make_known(struct fs *fs, int path_fd, const struct statx *stx, struc
 	r = mount_index(fs, stx, path_fd, "", &mnt);
 	if (!r && !fds_left(fs)) {
 		r = fs->mounts[mnt].fd < 0 ? -ENFILE : make_handle(path_fd, "", &handle);
+		/* A file system without handles (overlayfs) has what open files leave. */
 		if (r)
-			r = -ENFILE;
+			r = fs->fds_n + fs->handles_n < fs->config->fd_limit ? 0 : -ENFILE;
 	}
-	inode = r ? NULL : add(fs, stx, mnt);
-	if (!inode) {
+	if (!r)
+		r = add(fs, stx, mnt, &inode);
+	if (r) {
 		free(handle);
 		close(path_fd);
-		return r ? r : -ENOMEM;
+		return r;
 	}
 	if (handle) {
 		inode->handle = handle;

@@ -100,6 +100,11 @@ static int set_limit(struct options *o, const char *value)
 	return set_number(value, FD_LIMIT_MIN, 1u << 20, &o->fs.fd_limit);
 }
 
+static int set_inode_limit(struct options *o, const char *value)
+{
+	return set_number(value, FD_LIMIT_MIN, UINT32_MAX - 1, &o->fs.inode_limit);
+}
+
 /* Flags: a row without `set` makes the bool at `flag` what `value` says. */
 static const struct row {
 	const char *name, *metavar, *help;
@@ -132,6 +137,7 @@ static const struct row {
 	{ "queues", "N", "request queues at most (8)", set_queues, 0, false },
 	{ "fd-limit", "N", "files open at most, known ones included (65536, or what the system allows)", set_limit, 0,
 	  false },
+	{ "inode-limit", "N", "files and folders known at most (1048576)", set_inode_limit, 0, false },
 	{ "no-jail", NULL, "stay outside of the jail; for debuggers and sanitizers", NULL,
 	  offsetof(struct options, no_jail), true },
 	{ "version", NULL, "print the version", NULL, offsetof(struct options, version), true },
