@@ -65,5 +65,6 @@ per_operation() {
 	once=$(counts_of "$events" "$@" "$tmp/once" "job=$job times=1") || return
 	thrice=$(counts_of "$events" "$@" "$tmp/thrice" "job=$job times=3") || return
 	n1=$(operations "$tmp/once" "$job") n3=$(operations "$tmp/thrice" "$job")
+	[ "${n3:-0}" -gt "${n1:-0}" ] || return
 	echo "$once $thrice" | awk -v n=$((n3 - n1)) '{ for (i = 1; i <= NF / 2; i++) printf "%.3f ", ($(NF / 2 + i) - $i) / n; print "" }'
 }

@@ -18,6 +18,7 @@ fs_serve() {
 			--thread-pool-size="${1#virtiofsd-}"
 		;;
 	esac >"$tmp/server.log" 2>&1 &
+	fs_server=$!
 	for _ in $(seq 100); do [ ! -S "$fs_socket" ] || return 0; sleep 0.05; done
 	fail "$1 does not listen"
 	cat "$tmp/server.log" >&2
@@ -37,11 +38,17 @@ fs_command() { # VMM WORDS
 	esac
 }
 
+# A server ends with its front end; one that doesn't is an error, and not the next measurement's company.
+fs_end() {
+	timeout 10 tail --pid="$fs_server" -f /dev/null || { fail "the file server did not end"; kill -9 "$fs_server"; }
+	wait "$fs_server"
+}
+
 fs_guest() { # VMM SERVER OUT WORDS
 	fs_serve "$2" || return
 	fs_command "$1" "$4"
 	guest "$3" "${fs_vm[@]}"
-	wait
+	fs_end
 }
 
 # Of QEMU only the reads, as each guest takes its time here.
@@ -70,9 +77,9 @@ fs_memory() {
 	for _ in $(seq 600); do ! grep -q "^$4" "$tmp/known" || break; sleep 0.1; done
 	grep -q "^$4" "$tmp/known" || { fail "no '$4' from the guest"; tail -n 5 "$tmp/known" "$tmp/known.err" >&2; }
 	sleep 0.5
-	for pid in $(pgrep -x "${2%%-*}|microvm-${2%%-*}"); do kib=$((kib + $(private_kib "$pid" memfd))); done
+	for pid in $(pgrep -x virtiofsd; pgrep -x microvm-fsd); do kib=$((kib + $(private_kib "$pid" memfd))); done
 	kill -9 "$vm" 2>/dev/null
-	wait
+	fs_end
 	echo $((kib * 1024))
 }
 
