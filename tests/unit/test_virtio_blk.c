@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include "io/spot.h"
 #include "tests/unit/virtio_driver.h"
 
 Suite *test_suite(void);
@@ -427,6 +428,21 @@ START_TEST(without_flush_writes_are_synchronous)
 }
 END_TEST
 
+/* Once a disk kept the thread waiting, requests go by the ring, and on the spot again after a while. */
+START_TEST(a_slow_disk_is_left_to_the_ring)
+{
+	struct spot spot = { 0 };
+
+	ck_assert(spot_ok(&spot, 0));
+	spot_note(&spot, 10, 10 + SPOT_SLOW_NS);
+	ck_assert(spot_ok(&spot, 20));
+	spot_note(&spot, 10, 20 + SPOT_SLOW_NS);
+	ck_assert(!spot_ok(&spot, 20));
+	ck_assert(!spot_ok(&spot, 19 + SPOT_SLOW_NS + SPOT_RING_FOR_NS));
+	ck_assert(spot_ok(&spot, 20 + SPOT_SLOW_NS + SPOT_RING_FOR_NS));
+}
+END_TEST
+
 /* A file that was opened for reading (EBADF), is sealed (EPERM), or has become shorter: the driver hears of it. */
 START_TEST(errors_of_the_file_are_errors_of_the_disk)
 {
@@ -500,6 +516,7 @@ Suite *test_suite(void)
 	tcase_add_test(t, reset_waits_for_what_is_in_flight);
 	tcase_add_test(t, malformed_requests_break_the_device_only);
 	tcase_add_test(t, without_flush_writes_are_synchronous);
+	tcase_add_test(t, a_slow_disk_is_left_to_the_ring);
 	tcase_add_test(t, errors_of_the_file_are_errors_of_the_disk);
 	tcase_add_test(t, odd_files_are_refused_with_a_reason);
 	suite_add_tcase(s, t);

@@ -9,6 +9,7 @@
 
 #include "base/util.h"
 #include "fsd/fs.h"
+#include "io/spot.h"
 
 /* Newer than the headers of Debian 12; numbers of the kernel's interface. */
 #define FUSE_STATX_OP 52u
@@ -84,7 +85,7 @@ struct fs {
 	uint32_t fsuid, fsgid;
 	int personality;		       /* without CAP_FSETID; 0: there is none */
 	struct __user_cap_data_struct caps[2]; /* what this process has, CAP_FSETID included */
-	uint64_t ring_until_ns;		       /* data goes by the ring till then, as the disk was slow */
+	struct spot spot;
 	uint64_t timeout_s;
 	uint32_t timeout_ns;
 

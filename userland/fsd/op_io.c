@@ -9,12 +9,8 @@
 #include <errno.h>
 #include <linux/falloc.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "virtio/iov.h"
-
-#define SLOW_NS 5000000u	/* a request that took the thread for longer shows that the disk is busy, */
-#define RING_FOR_NS 1000000000u /* and then others are not to wait behind the next ones */
 
 static void io_done(struct loop_op *op, int res);
 
@@ -122,33 +118,16 @@ int fs_keep_answer(struct fs_req *req, size_t len)
 	return len ? -EINVAL : 0;
 }
 
-/* The clock's last tick costs next to nothing to read. */
-static uint64_t tick_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
-	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
-}
-
-static void note_time(struct fs *fs, uint64_t since_ns)
-{
-	uint64_t now_ns = tick_ns();
-
-	if (now_ns - since_ns > SLOW_NS)
-		fs->ring_until_ns = now_ns + RING_FOR_NS;
-}
-
 /*
  * Moves on the spot what is there; *iov, *n and io.moved say what is left, if anything. 0: up to the file's end, or all;
  * negative errno: the ring is to go on.
  */
 static int read_now(struct fs *fs, struct handle *h, struct fs_req *req, struct iovec **iov, unsigned int *n)
 {
-	uint64_t start_ns = h->waits ? tick_ns() : 0;
+	uint64_t start_ns = h->waits ? spot_tick_ns() : 0;
 	ssize_t r = 1;
 
-	if (!req->alone || (h->waits && start_ns < fs->ring_until_ns))
+	if (!req->alone || (h->waits && !spot_ok(&fs->spot, start_ns)))
 		return -EAGAIN;
 	while (*n && r > 0) {
 		r = preadv2(h->fd, *iov, (int)*n, (off_t)(req->io.off + req->io.moved), h->waits ? 0 : RWF_NOWAIT);
@@ -162,16 +141,16 @@ static int read_now(struct fs *fs, struct handle *h, struct fs_req *req, struct 
 		req->io.moved += (uint32_t)r;
 	}
 	if (h->waits)
-		note_time(fs, start_ns);
+		spot_note(&fs->spot, start_ns, spot_tick_ns());
 	return 0;
 }
 
 static int write_now(struct fs *fs, struct handle *h, struct fs_req *req, struct iovec **iov, unsigned int *n)
 {
-	uint64_t start_ns = tick_ns();
+	uint64_t start_ns = spot_tick_ns();
 	ssize_t r;
 
-	if (!req->alone || h->synced || start_ns < fs->ring_until_ns)
+	if (!req->alone || h->synced || !spot_ok(&fs->spot, start_ns))
 		return -EAGAIN;
 	if (req->io.kill_priv)
 		caller_drop_fsetid(fs);
@@ -179,7 +158,7 @@ static int write_now(struct fs *fs, struct handle *h, struct fs_req *req, struct
 	r = r < 0 ? -errno : r;
 	if (req->io.kill_priv)
 		caller_restore_fsetid(fs);
-	note_time(fs, start_ns);
+	spot_note(&fs->spot, start_ns, spot_tick_ns());
 	if (r < 0)
 		return (int)r;
 	*iov = iov_advance(*iov, n, (size_t)r);

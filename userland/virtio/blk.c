@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * virtio-blk (virtio 1.2, 5.2) over a raw file or block device, by the loop's io_uring. Data moves between the file and
- * guest memory without a copy; requests of all queues are in flight together, BLK_IN_FLIGHT_MAX at most.
+ * guest memory without a copy; requests of all queues are in flight together, BLK_IN_FLIGHT_MAX at most. Writes to the page
+ * cache of a file system that has no RWF_NOWAIT for them (ext4, tmpfs) are done on the spot: see io/spot.h.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -15,6 +16,7 @@
 
 #include "base/cleanup.h"
 #include "base/util.h"
+#include "io/spot.h"
 #include "virtio/devices.h"
 #include "virtio/iov.h"
 
@@ -34,6 +36,8 @@ struct blk_range {
 	uint64_t off, len;
 	int mode; /* of fallocate */
 };
+
+enum blk_writes { BLK_WRITES_NEW, BLK_WRITES_RING, BLK_WRITES_SPOT };
 
 enum blk_step { BLK_READ, BLK_WRITE, BLK_SYNC, BLK_RANGES };
 
@@ -65,6 +69,9 @@ struct blk {
 	struct virtio_blk_config config;
 	char serial[VIRTIO_BLK_ID_BYTES];
 
+	enum blk_writes writes; /* how they are done; the first one shows */
+	struct spot spot;
+	uint64_t batch_ns; /* when the requests that are taken now began to be */
 	unsigned int in_flight;
 	struct blk_req *free;
 	uint32_t unflushed; /* queues with entries that the driver doesn't see yet */
@@ -249,6 +256,28 @@ static bool is_aligned(const struct blk_req *req)
 	return true;
 }
 
+/* false: it is for the ring. The first write tells whether that would do without a worker thread. */
+static bool write_now(struct blk_req *req)
+{
+	struct blk *b = req->b;
+	ssize_t n = -EAGAIN;
+
+	if (b->writes == BLK_WRITES_RING || !spot_ok(&b->spot, b->batch_ns))
+		return false;
+	if (b->writes == BLK_WRITES_NEW) {
+		n = pwritev2(b->fd, req->iov, (int)req->iov_n, (off_t)req->off, RWF_NOWAIT);
+		n = n < 0 ? -errno : n;
+		b->writes = n == -EOPNOTSUPP ? BLK_WRITES_SPOT : BLK_WRITES_RING;
+	}
+	if (b->writes == BLK_WRITES_SPOT) {
+		n = pwritev2(b->fd, req->iov, (int)req->iov_n, (off_t)req->off, 0);
+		n = n < 0 ? -errno : n;
+		spot_note(&b->spot, b->batch_ns, spot_tick_ns());
+	}
+	req_done(&req->op, (int)n); /* which goes on by the ring where something is left */
+	return true;
+}
+
 static void begin_data(struct blk_req *req, uint64_t sector, uint32_t len, enum blk_step step)
 {
 	struct blk *b = req->b;
@@ -271,7 +300,8 @@ static void begin_data(struct blk_req *req, uint64_t sector, uint32_t len, enum 
 	req->step = step;
 	req->off = sector * BLK_SECTOR;
 	req->left = len;
-	next_step(req);
+	if (step == BLK_READ || !write_now(req))
+		next_step(req);
 }
 
 /* One range of a discard or write-zeroes request (5.2.6.2): status OK if it may be done. */
@@ -414,6 +444,7 @@ static void blk_kick(struct virtio_device *dev, unsigned int queue)
 	struct virtq *vq = dev->vq[queue];
 	unsigned int i;
 
+	b->batch_ns = spot_tick_ns();
 	virtq_kicks_off(vq);
 	for (i = 0; i < BLK_QUEUE_SIZE && take_request(b, queue); i++)
 		;
@@ -454,6 +485,7 @@ static int find_size(struct blk *b, uint32_t flags, uint32_t *block_bytes, uint3
 	int ssz;
 
 	b->align = b->block_align = 1;
+	b->writes = BLK_WRITES_RING;
 	if (fstat(b->fd, &st))
 		return err_errno(e, errno, "blk: its file");
 	if (flags & VMSPEC_BLK_DIRECT)
@@ -467,6 +499,8 @@ static int find_size(struct blk *b, uint32_t flags, uint32_t *block_bytes, uint3
 		*best_bytes = ioctl(b->fd, BLKIOOPT, &best) ? 0 : best;
 	} else if (S_ISREG(st.st_mode)) {
 		bytes = st.st_size;
+		if (!(flags & VMSPEC_BLK_DIRECT))
+			b->writes = BLK_WRITES_NEW;
 		*best_bytes = st.st_blksize > 0 && st.st_blksize <= BLK_BEST_MAX ? (uint32_t)st.st_blksize : 0;
 		*block_bytes = max_t(uint32_t, *block_bytes, b->block_align);
 	} else {

@@ -35,6 +35,7 @@ static const struct seccomp_rule io_rules[] = {
 	{ SYS_io_uring_register, 1, IORING_REGISTER_ENABLE_RINGS },
 	{ SYS_close, ANY, 0 },
 	{ SYS_read, ANY, 0 },			/* /dev/urandom */
+	{ SYS_pwritev2, ANY, 0 },		/* disks' writes, where the ring would need a worker thread */
 	{ SYS_recvmsg, ANY, 0 },		/* vsock streams, straight from and to guest memory */
 	{ SYS_sendmsg, ANY, 0 },
 	{ SYS_epoll_ctl, ANY, 0 },		/* and news of them */
