@@ -62,6 +62,7 @@ size_t vmspec_fds(struct vmspec *spec, int32_t *fds[VMSPEC_FDS_MAX])
 		struct vmspec_device *dev = &spec->devices[i];
 		int32_t *const first = dev->type == VMSPEC_BLK	     ? &dev->blk.fd
 				       : dev->type == VMSPEC_RNG     ? &dev->rng.fd
+				       : dev->type == VMSPEC_BALLOON ? &dev->balloon.listen_fd
 				       : dev->type == VMSPEC_PMEM    ? &dev->pmem.fd
 				       : dev->type == VMSPEC_FS	     ? &dev->fs.fd
 				       : dev->type == VMSPEC_VSOCK   ? &dev->vsock.listen_fd

@@ -72,6 +72,9 @@ struct vmspec_device {
 			int32_t in_fd;	/* what it reads; -1: nothing */
 		} console;
 		struct {
+			int32_t listen_fd; /* listening Unix seqpacket socket for base/balloon.h's requests; -1: none */
+		} balloon;
+		struct {
 			int32_t fd; /* /dev/urandom */
 		} rng;
 		struct {

@@ -94,6 +94,17 @@ void virtio_flush(struct virtio_device *dev, unsigned int queue)
 		interrupt(dev->transport, VIRTIO_MMIO_INT_VRING);
 }
 
+void virtio_config_changed(struct virtio_device *dev)
+{
+	struct virtio_mmio *m = dev->transport;
+
+	dev->ops->config_read(dev, 0, (char *)m->page + VIRTIO_MMIO_CONFIG, dev->config_len_bytes);
+	/* 4.2.2.1: a driver that has read a part of the old one sees that it has to begin again. */
+	set_reg(m, VIRTIO_MMIO_CONFIG_GENERATION, reg(m, VIRTIO_MMIO_CONFIG_GENERATION) + 1);
+	if (m->active)
+		interrupt(m, VIRTIO_MMIO_INT_CONFIG);
+}
+
 /* false: it did before. */
 static bool ask_for_reset(struct virtio_mmio *m, const char *why)
 {
@@ -422,7 +433,6 @@ static void fill_page(struct virtio_mmio *m)
 	set_reg(m, VIRTIO_MMIO_VENDOR_ID, MMIO_VENDOR);
 	for (i = 0; i < ARRAY_SIZE(no_shm); i++)
 		set_reg(m, no_shm[i], UINT32_MAX);
-	/* No device's configuration changes, so ConfigGeneration is 0 forever. */
 	if (m->dev->ops->config_read)
 		m->dev->ops->config_read(m->dev, 0, (char *)m->page + VIRTIO_MMIO_CONFIG, m->dev->config_len_bytes);
 	show_selected(m);
@@ -453,6 +463,13 @@ static void notify(struct virtio_mmio *m, uint32_t queue)
 		return; /* the counter is full: the loop is awake */
 }
 
+/* Of the page only those bytes are written: the others may be the io thread's just now. */
+static void write_config(struct virtio_mmio *m, uint32_t offset, const void *data, unsigned int len)
+{
+	m->dev->ops->config_write(m->dev, offset, data, len);
+	m->dev->ops->config_read(m->dev, offset, (char *)m->page + VIRTIO_MMIO_CONFIG + offset, len);
+}
+
 static void mmio_write(void *arg, uint64_t offset, const void *data, unsigned int len)
 {
 	struct virtio_mmio *m = arg;
@@ -480,7 +497,7 @@ static void mmio_write(void *arg, uint64_t offset, const void *data, unsigned in
 		if (offset < VIRTIO_MMIO_CONFIG)
 			write_register(m, offset, value);
 		else if (m->dev->ops->config_write && offset - VIRTIO_MMIO_CONFIG + len <= m->dev->config_len_bytes)
-			m->dev->ops->config_write(m->dev, offset - VIRTIO_MMIO_CONFIG, data, len);
+			write_config(m, (uint32_t)(offset - VIRTIO_MMIO_CONFIG), data, len);
 	}
 	pthread_mutex_unlock(&m->lock);
 }

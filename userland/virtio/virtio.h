@@ -33,7 +33,10 @@ struct virtio_device_ops {
 	int (*create)(const struct vmspec_device *spec, struct virtio_device **out, struct err *e);
 	/* Before the jail, after create: mem, loop and transport are known. Registers fds (loop_add_fd). May be NULL. */
 	int (*attach)(struct virtio_device *dev, struct err *e);
-	/* Asked once, before the jail: the configuration never changes. May be NULL. */
+	/*
+	 * Asked before the jail, and where the configuration changes: after virtio_config_changed() in the io thread, and
+	 * for the words that config_write() was given in the vCPU's. May be NULL.
+	 */
 	void (*config_read)(struct virtio_device *dev, uint32_t offset, void *data, unsigned int len);
 	/* In a vCPU's thread, under the device's lock. May be NULL. */
 	void (*config_write)(struct virtio_device *dev, uint32_t offset, const void *data, unsigned int len);
@@ -91,6 +94,8 @@ void virtio_kick_later(struct virtio_device *dev, unsigned int queue);
 void virtio_broken(struct virtio_device *dev, const char *why);
 /* The same without blame, for what is behind the device is gone; it has said so itself. */
 void virtio_failed(struct virtio_device *dev);
+/* What config_read() says has changed, and the driver is to look at it again. */
+void virtio_config_changed(struct virtio_device *dev);
 /* For external queues: eventfds that the guest's notification signals, and whose signal is an interrupt (after activate). */
 int virtio_kick_fd(const struct virtio_device *dev, unsigned int queue);
 int virtio_call_fd(const struct virtio_device *dev);

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <linux/audit.h>
+#include <linux/falloc.h>
 #include <linux/filter.h>
 #include <linux/io_uring.h>
 #include <linux/kvm.h>
@@ -50,6 +51,8 @@ static const struct rule io_rules[] = {
 	{ SYS_epoll_ctl, ANY, 0 },		/* and news of them */
 	{ SYS_epoll_wait, ANY, 0 },
 	{ SYS_shutdown, ANY, 0 },		/* half-closed ones */
+	{ SYS_fallocate, 1, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE }, /* guest memory that goes back */
+	{ SYS_fstat, ANY, 0 },			/* and how much of it there is */
 	{ SYS_brk, ANY, 0 },			/* the C library's allocator */
 	{ SYS_mmap, 2, PROT_NONE },
 	{ SYS_mmap, 2, PROT_READ | PROT_WRITE },
