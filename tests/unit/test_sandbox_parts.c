@@ -84,6 +84,7 @@ static const struct vm_facts facts = {
 	.parent_fd = 15,
 	.rootfs_fd = 16,
 	.listen_fd = 17,
+	.balloon_fd = -1,
 	.control_fd = 18,
 	.fs_fd = -1,
 	.uid = 1984757760,

@@ -167,6 +167,7 @@ START_TEST(what_the_vmm_is_told)
 			      .parent_fd = 15,
 			      .rootfs_fd = 16,
 			      .listen_fd = 17,
+			      .balloon_fd = -1,
 			      .control_fd = 18,
 			      .uid = 1000,
 			      .host_mem_bytes = 4ull << 30,
