@@ -173,6 +173,7 @@ int flow_read(struct flow *f, struct iovec *iov, unsigned int n, size_t len)
 static void buffer_free(struct flow *f)
 {
 	f->s->pending -= f->len;
+	f->s->buffers -= f->size;
 	kvfree(f->buf);
 	f->buf = NULL;
 	f->size = 0;
@@ -186,20 +187,22 @@ static bool buffer_room(struct flow *f, u32 len)
 	u32 size = max(f->size, BUFFER_MIN);
 	u8 *buf = f->buf;
 
-	if (len > PENDING_MAX - f->s->pending)
-		return false;
 	if (f->at + f->len + len <= f->size)
 		return true;
 	while (size < f->len + len)
 		size *= 2;
 	if (size > f->size) {
+		if (size - f->size > BUFFERS_MAX - f->s->buffers)
+			return false;
 		buf = kvmalloc(size, GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 		if (!buf)
 			return false;
 	}
-	memmove(buf, f->buf + f->at, f->len);
+	if (f->len)
+		memmove(buf, f->buf + f->at, f->len);
 	if (buf != f->buf) {
 		kvfree(f->buf);
+		f->s->buffers += size - f->size;
 		f->buf = buf;
 		f->size = size;
 	}

@@ -5,10 +5,13 @@
 #include <linux/kthread.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
+#include <linux/sched/task.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
 #include "session.h"
+
+#define JOIN_AFTER_WAKEUPS 256u
 
 struct session *session_new(void)
 {
@@ -77,6 +80,20 @@ static void work(struct session *s)
 	mmput(s->mm);
 }
 
+/*
+ * The thread's time is to be counted in its owner's cgroups. To move there takes a grace period of RCU, which a guest that
+ * starts should not wait for, and which the thread of one that says little need not.
+ */
+static void join_owner(struct session *s)
+{
+	if (!s->owner || s->wakeups < JOIN_AFTER_WAKEUPS)
+		return;
+	if (cgroup_attach_task_all(s->owner, current))
+		pr_warn_ratelimited("a thread stays in the root cgroup\n");
+	put_task_struct(s->owner);
+	s->owner = NULL;
+}
+
 static int worker_main(void *arg)
 {
 	struct session *s = arg;
@@ -90,20 +107,10 @@ static int worker_main(void *arg)
 		}
 		__set_current_state(TASK_RUNNING);
 		work(s);
+		join_owner(s);
 	}
 	__set_current_state(TASK_RUNNING);
 	return 0;
-}
-
-/* Takes the thread along into the owner's cgroups, so that its time is counted there. */
-static struct task_struct *start_worker(struct session *s)
-{
-	struct task_struct *worker =
-		kthread_run(worker_main, s, "microvm-%d", task_tgid_nr(current));
-
-	if (!IS_ERR(worker) && cgroup_attach_task_all(current, worker))
-		pr_warn_ratelimited("the thread stays in the root cgroup\n");
-	return worker;
 }
 
 /* ---- owner --------------------------------------------------------------------------------------------------------- */
@@ -163,7 +170,8 @@ int session_set_memory(struct session *s, const struct microvm_memory *memory)
 	mmgrab(s->mm);
 	s->cred = get_current_cred();
 	s->files = current->files;
-	worker = start_worker(s);
+	s->owner = get_task_struct(current);
+	worker = kthread_run(worker_main, s, "microvm-%d", task_tgid_nr(current));
 	if (IS_ERR(worker)) {
 		ret = PTR_ERR(worker);
 		goto drop_owner;
@@ -172,6 +180,8 @@ int session_set_memory(struct session *s, const struct microvm_memory *memory)
 	return 0;
 
 drop_owner:
+	put_task_struct(s->owner);
+	s->owner = NULL;
 	put_cred(s->cred);
 	mmdrop(s->mm);
 	s->mm = NULL;
@@ -204,6 +214,9 @@ void session_end(struct session *s)
 		while (!list_empty(&s->flows))
 			flow_free(list_first_entry(&s->flows, struct flow, all));
 		free_stock(s);
+		if (s->owner)
+			put_task_struct(s->owner);
+		s->owner = NULL;
 		put_cred(s->cred);
 		mmdrop(s->mm);
 		s->mm = NULL;

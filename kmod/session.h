@@ -30,7 +30,7 @@
 
 #define FLOW_BUCKETS 256u
 #define FLOWS_MAX 1024u
-#define PENDING_MAX (16u << 20)	  /* bytes that wait for slow streams, all flows */
+#define BUFFERS_MAX (16u << 20)	  /* memory for what waits for slow streams, all flows */
 #define EVENTS_MAX 128u		  /* packets that wait for the owner */
 #define PACKETS_MAX 256u	  /* of the owner's that wait for buffers */
 #define TX_SEGMENTS 32u		  /* of a packet; Linux sends a header and up to 17 fragments */
@@ -117,6 +117,7 @@ struct session {
 	struct mm_struct *mm;
 	const struct cred *cred;
 	fl_owner_t files;
+	struct task_struct *owner; /* until the thread has joined its cgroups; the thread's */
 	struct mem_map mem;
 	struct task_struct *worker;
 	unsigned long work; /* bit 0: there is something to do; atomic */
@@ -142,7 +143,7 @@ struct session {
 	struct list_head flows, saying;
 	spinlock_t ready_lock;
 	struct list_head ready;
-	u32 flows_n, pending;
+	u32 flows_n, pending, buffers;
 	u64 wakeups, interrupts, to_guest_bytes, from_guest_bytes, to_guest_packets,
 		from_guest_packets, events_n, written;
 };

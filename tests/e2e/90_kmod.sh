@@ -34,33 +34,4 @@ test_vsock_without_a_vm() { # limit 400 s
 	is "$(complaints)" ""
 }
 
-test_nothing_is_left_by_sessions() { # limit 400 s
-	local i before after
-	# What a first use makes, stays.
-	"$MICROVM_BUILD/tests/kmod-vsock" payload kill >/dev/null
-	rmmod microvm && insmod "$(kernel_ko)"
-	sync
-	echo 3 >/proc/sys/vm/drop_caches
-	before=$(awk '/^SUnreclaim/ { print $2 }' /proc/meminfo)
-	for ((i = 0; i < 20; i++)); do
-		"$MICROVM_BUILD/tests/kmod-vsock" kill storm cycle >/dev/null || die "round $i failed"
-		rmmod microvm
-		insmod "$(kernel_ko)"
-	done
-	echo 3 >/proc/sys/vm/drop_caches
-	sleep 1
-	after=$(awk '/^SUnreclaim/ { print $2 }' /proc/meminfo)
-	echo "unreclaimable slab: $before KiB, then $after KiB"
-	[ $((after - before)) -lt 2048 ] || die "slabs grew by $((after - before)) KiB"
-	is "$(complaints)" ""
-}
-
-test_module_goes_in_and_out_100_times() { # limit 300 s
-	local i
-	for ((i = 0; i < 100; i++)); do
-		rmmod microvm
-		insmod "$(kernel_ko)"
-	done
-	[ -c /dev/microvm ] || die "no device after all"
-	is "$(complaints)" ""
-}
+# Whoever is killed while streams are full: the module holds nothing, and the others see an end.

@@ -76,6 +76,7 @@ END_TEST
 /* ---- vmspec ------------------------------------------------------------------------------------------------------- */
 
 static const struct vm_facts facts = {
+	.module_fd = -1,
 	.kvm_fd = 10,
 	.kernel_fd = 11,
 	.initramfs_fd = 12,

@@ -18,6 +18,7 @@
 #include "sandbox/paths.h"
 #include "sandbox/sandbox_private.h"
 #include "sandbox/vmspec_build.h"
+#include "sandbox/vsock_path.h"
 
 #define ENTROPY_LEN 64u
 
@@ -77,9 +78,13 @@ static int open_channels(struct sandbox *s, struct err *e)
 int stage_vmspec(struct sandbox *s, struct err *e)
 {
 	const struct run_options *o = s->options;
+	const char *vsock = vsock_path_choose(o->vsock, &s->module_fd, e);
 	struct vm_facts f;
 	int r;
 
+	if (!vsock)
+		return -e->code;
+	s->record.vsock = xstrdup(vsock);
 	r = open_guest_file(o->kernel, "--kernel", "vmlinux", &s->kernel_fd, e);
 	if (!r)
 		r = open_guest_file(o->initramfs, "--initramfs", "initramfs.cpio", &s->initramfs_fd, e);
@@ -103,6 +108,7 @@ int stage_vmspec(struct sandbox *s, struct err *e)
 		.rootfs_fd = s->image->rootfs_fd,
 		.listen_fd = s->listen_fd,
 		.balloon_fd = s->balloon_fd,
+		.module_fd = s->module_fd,
 		.control_fd = s->control_guest_fd,
 		.disks = s->shares.disks,
 		.disk_fds = s->disk_fds,
@@ -126,6 +132,7 @@ static void close_vmm_ends(struct sandbox *s)
 	cleanup_closep(&s->initramfs_fd);
 	cleanup_closep(&s->listen_fd);
 	cleanup_closep(&s->balloon_fd);
+	cleanup_closep(&s->module_fd);
 	cleanup_closep(&s->self_fd);
 	cleanup_closep(&s->control_guest_fd);
 	cleanup_closep(&s->report_vmm_fd);

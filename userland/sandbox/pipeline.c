@@ -85,6 +85,7 @@ static void init(struct sandbox *s, const struct sandbox_paths *paths, const str
 		.initramfs_fd = -1,
 		.listen_fd = -1,
 		.balloon_fd = -1,
+		.module_fd = -1,
 		.fsd_fd = -1,
 		.fsd = VMM_INIT,
 		.self_fd = -1,

@@ -56,6 +56,7 @@ struct sandbox_record {
 	uint32_t vcpus, uid;
 	pid_t supervisor_pid, vmm_pid, init_pid;
 	char *stop_signal;
+	char *vsock; /* the path of its streams, vsock_path.h */
 	uint64_t stop_timeout_ns;
 };
 void sandbox_record_free(struct sandbox_record *r);

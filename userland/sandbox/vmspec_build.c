@@ -94,6 +94,7 @@ static void add_devices(const struct vm_facts *f, struct vmspec *spec)
 	dev = vmspec_add(spec, VMSPEC_VSOCK);
 	dev->vsock.guest_cid = GUEST_CID;
 	dev->vsock.listen_fd = f->listen_fd;
+	dev->vsock.module_fd = f->module_fd;
 	if (f->control_fd >= 0) {
 		dev->vsock.ports_n = 1;
 		dev->vsock.ports[0].port = GUEST_CONTROL_PORT;

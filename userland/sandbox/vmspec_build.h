@@ -16,6 +16,7 @@ struct vm_facts {
 	int rootfs_fd;	/* the image's EROFS; -1: none */
 	int listen_fd;	/* for other processes that want to reach the agent */
 	int balloon_fd; /* for those that ask or say how much memory there is; -1: the guest has no balloon */
+	int module_fd;	/* /dev/microvm; -1: the VMM moves the streams' payload */
 	int control_fd; /* our end's peer: what the agent connects to */
 	const struct disk *disks;
 	const int *disk_fds; /* as many */

@@ -151,11 +151,16 @@ bool virtio_pop(struct virtio_device *dev, unsigned int queue, struct virtq_chai
 	return r > 0;
 }
 
+static bool is_external(const struct mmio_queue *q)
+{
+	return q->m->dev->external_queues >> (q - q->m->queues) & 1;
+}
+
 static void serve(struct mmio_queue *q)
 {
 	struct virtio_mmio *m = q->m;
 
-	if (m->active && q->vq.ready && !q->vq.broken && !m->dev->ops->external_queues)
+	if (m->active && q->vq.ready && !q->vq.broken && !is_external(q))
 		m->dev->ops->kick(m->dev, q - m->queues);
 }
 
@@ -197,8 +202,9 @@ void virtio_mmio_start(struct virtio_mmio *m)
 {
 	unsigned int i;
 
-	for (i = 0; i < m->dev->queues_n && !m->dev->ops->external_queues; i++)
-		listen_for_kicks(&m->queues[i]);
+	for (i = 0; i < m->dev->queues_n; i++)
+		if (!is_external(&m->queues[i]))
+			listen_for_kicks(&m->queues[i]);
 	if (m->dev->ops->start)
 		m->dev->ops->start(m->dev);
 }
@@ -211,7 +217,7 @@ static int activate(void *arg)
 
 	m->active = true;
 	/* Who serves queues elsewhere can't set the bit; it stays once it is set (mmio.h). */
-	if (m->dev->ops->external_queues)
+	if (m->dev->external_queues)
 		add_bits(m, VIRTIO_MMIO_INTERRUPT_STATUS, VIRTIO_MMIO_INT_VRING);
 	r = m->dev->ops->activate ? m->dev->ops->activate(m->dev) : 0;
 	if (r < 0) {

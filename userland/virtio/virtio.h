@@ -27,8 +27,6 @@ struct virtio_device;
 struct virtio_device_ops {
 	const char *name; /* "blk" */
 	uint32_t id;	  /* enum vmspec_device_type */
-	/* The queues are served elsewhere, by virtio_kick_fd() and virtio_call_fd(): kick() never comes, and may be NULL. */
-	bool external_queues;
 	/* Makes the device from its row of the vmspec; fds in it are the device's from then on. Before the jail. */
 	int (*create)(const struct vmspec_device *spec, struct virtio_device **out, struct err *e);
 	/* Before the jail, after create: mem, loop and transport are known. Registers fds (loop_add_fd). May be NULL. */
@@ -66,6 +64,11 @@ struct virtio_device {
 	uint64_t features; /* offered, device bits only; the transport adds its own */
 	uint64_t lacks;	   /* of what the transport offers by itself: what this device can't do; final after attach */
 	uint32_t config_len_bytes;
+	/*
+	 * Bit n: queue n is served elsewhere, by virtio_kick_fd() and virtio_call_fd(), and kick() never comes for it. Final
+	 * after create.
+	 */
+	uint64_t external_queues;
 	/* Memory that the device brings along (pmem). create() says what is where, then the machine where the guest has it. */
 	struct {
 		void *hva;	    /* NULL: none; it outlives the VM */

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/util.h"
+#include "kmod/uapi/microvm.h"
 
 #define ANY 0xff	    /* no argument is looked at */
 #define OWN_PID 0xffffffffu /* stands for this process's number */
@@ -51,6 +52,12 @@ static const struct rule io_rules[] = {
 	{ SYS_epoll_ctl, ANY, 0 },		/* and news of them */
 	{ SYS_epoll_wait, ANY, 0 },
 	{ SYS_shutdown, ANY, 0 },		/* half-closed ones */
+	{ SYS_ioctl, 1, MICROVM_SET_MEMORY },	/* streams that the kernel's module moves */
+	{ SYS_ioctl, 1, MICROVM_SET_VSOCK },
+	{ SYS_ioctl, 1, MICROVM_STOP_VSOCK },
+	{ SYS_ioctl, 1, MICROVM_ATTACH_FLOW },
+	{ SYS_ioctl, 1, MICROVM_START_FLOW },
+	{ SYS_ioctl, 1, MICROVM_DETACH_FLOW },
 	{ SYS_fallocate, 1, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE }, /* guest memory that goes back */
 	{ SYS_fstat, ANY, 0 },			/* and how much of it there is */
 	{ SYS_brk, ANY, 0 },			/* the C library's allocator */
