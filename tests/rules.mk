@@ -123,12 +123,8 @@ demo: ## builds everything and runs a Debian image in a microVM
 	@$(MAKE) --no-print-directory $(parallel) all guest images
 	@MICROVM_BUILD=$(abspath $(O)) tests/demo
 
-BENCH ?=
-$(TESTBIN)/elapsed: $(O)/obj/userland/bench/elapsed.o $(O)/lib/libbase.a
-	@mkdir -p $(@D)
-	$(call say,LD,$@)
-	$(link_test)
+include userland/bench/rules.mk
 
-bench: ## speed and memory against QEMU, crun and runc, in the lab: a table, and build/bench.json; BENCH=boot runs one suite
-	@$(MAKE) --no-print-directory $(parallel) e2e-needs $(TESTBIN)/elapsed
+bench: ## speed and memory against peers, in the lab: a table, and build/bench.json; BENCH="boot blk" runs those suites
+	@$(MAKE) --no-print-directory $(parallel) e2e-needs $(BENCH_FILES)
 	@MICROVM_BUILD=$(abspath $(O)) userland/bench/bench $(BENCH)

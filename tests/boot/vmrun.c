@@ -31,8 +31,10 @@ static const char help[] =
 	"  --append WORDS      kernel command line\n"
 	"  --mem SIZE          guest memory (128m)\n"
 	"  --cpus N            vCPUs (1)\n"
-	"  --disk FILE[:ro]    a virtio-blk device; may be repeated\n"
+	"  --disk FILE[:ro][:direct]\n"
+	"                      a virtio-blk device; may be repeated\n"
 	"  --blk-queues N      queues of each disk (1)\n"
+	"  --fs-socket PATH    a virtio-fs device, tag \"share\"; its vhost-user back end listens at PATH\n"
 	"  --vsock PATH        a virtio-vsock device; host side: a Unix socket made at PATH\n"
 	"  --rng               a virtio-rng device\n"
 	"  --console           a virtio console on stdout\n"
@@ -45,7 +47,7 @@ static const char help[] =
 	"Exit status: microvm-vmm's.\n";
 
 struct options {
-	const char *vmm, *kernel, *initramfs, *append, *vsock;
+	const char *vmm, *kernel, *initramfs, *append, *vsock, *fs_socket;
 	const char *disks[DISKS_MAX];
 	size_t disks_n;
 	uint64_t mem_bytes, cpus, blk_queues, term_after_ms, grace_ms, uid;
@@ -67,27 +69,49 @@ static int open_or_fail(const char *path, int flags)
 	return fd;
 }
 
-static int add_disk(struct vmspec *spec, const char *arg, uint64_t queues)
+/* FILE with words behind colons, which are taken off. */
+static void add_disk(struct vmspec *spec, const char *arg, uint64_t queues)
 {
-	const size_t len = strlen(arg);
-	const bool ro = len > 3 && str_eq(arg + len - 3, ":ro");
-	_cleanup_free_ char *path = xstrndup(arg, ro ? len - 3 : len);
+	_cleanup_free_ char *path = xstrdup(arg);
 	struct vmspec_device *dev = vmspec_add(spec, VMSPEC_BLK);
+	char *word;
 
-	dev->blk.fd = open_or_fail(path, ro ? O_RDONLY : O_RDWR);
-	dev->flags = ro ? VMSPEC_BLK_READONLY : 0;
+	while ((word = strrchr(path, ':')) && (str_eq(word, ":ro") || str_eq(word, ":direct"))) {
+		dev->flags |= str_eq(word, ":ro") ? VMSPEC_BLK_READONLY : VMSPEC_BLK_DIRECT;
+		*word = 0;
+	}
+	dev->blk.fd = open_or_fail(path, (dev->flags & VMSPEC_BLK_READONLY ? O_RDONLY : O_RDWR) |
+						 (dev->flags & VMSPEC_BLK_DIRECT ? O_DIRECT : 0));
 	dev->blk.queues = (uint32_t)queues;
-	return dev->blk.fd;
+}
+
+static void fill_addr(struct sockaddr_un *addr, const char *path)
+{
+	*addr = (struct sockaddr_un){ .sun_family = AF_UNIX };
+	if (strlen(path) >= sizeof(addr->sun_path))
+		fail(path, "too long for a socket");
+	memcpy(addr->sun_path, path, strlen(path));
+}
+
+static void add_fs(struct vmspec *spec, const char *path)
+{
+	struct vmspec_device *dev = vmspec_add(spec, VMSPEC_FS);
+	struct sockaddr_un addr;
+
+	fill_addr(&addr, path);
+	dev->fs.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (dev->fs.fd < 0 || connect(dev->fs.fd, (struct sockaddr *)&addr, sizeof(addr)))
+		fail(path, strerror(errno));
+	dev->fs.queues = 1;
+	snprintf(dev->fs.tag, sizeof(dev->fs.tag), "share");
 }
 
 static int listen_at(const char *path)
 {
-	struct sockaddr_un addr = { .sun_family = AF_UNIX };
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct sockaddr_un addr;
 
-	if (strlen(path) >= sizeof(addr.sun_path))
-		fail(path, "too long for a socket");
-	memcpy(addr.sun_path, path, strlen(path));
+	fill_addr(&addr, path);
 	unlink(path);
 	if (fd < 0 || bind(fd, (struct sockaddr *)&addr, sizeof(addr)) || listen(fd, 16))
 		fail(path, strerror(errno));
@@ -136,6 +160,8 @@ static int fill_spec(struct vmspec *spec, const struct options *o, int report_fd
 		fail("--append", "too long");
 	for (i = 0; i < o->disks_n; i++)
 		add_disk(spec, o->disks[i], o->blk_queues);
+	if (o->fs_socket)
+		add_fs(spec, o->fs_socket);
 	if (o->rng)
 		vmspec_add(spec, VMSPEC_RNG)->rng.fd = open_or_fail("/dev/urandom", O_RDONLY);
 	if (o->console)
@@ -222,6 +248,7 @@ enum {
 	CPUS,
 	DISK,
 	QUEUES,
+	FS,
 	VSOCK,
 	RNG,
 	CONSOLE,
@@ -241,6 +268,7 @@ static void set_option(struct options *o, int c)
 	case VMM: o->vmm = optarg; break;
 	case INITRAMFS: o->initramfs = optarg; break;
 	case APPEND: o->append = optarg; break;
+	case FS: o->fs_socket = optarg; break;
 	case VSOCK: o->vsock = optarg; break;
 	case RNG: o->rng = true; break;
 	case CONSOLE: o->console = true; break;
@@ -276,6 +304,7 @@ static void parse(int argc, char **argv, struct options *o)
 		{ "cpus", 1, NULL, CPUS },
 		{ "disk", 1, NULL, DISK },
 		{ "blk-queues", 1, NULL, QUEUES },
+		{ "fs-socket", 1, NULL, FS },
 		{ "vsock", 1, NULL, VSOCK },
 		{ "rng", 0, NULL, RNG },
 		{ "console", 0, NULL, CONSOLE },

@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: Apache-2.0
+# What measures: a stopwatch for the lab, and an initramfs whose init is the storage suites' work in the guest.
+
+BENCH ?=
+BENCH_FILES := $(TESTBIN)/elapsed $(TESTBIN)/storage.cpio
+
+$(TESTBIN)/elapsed: $(O)/obj/userland/bench/elapsed.o $(O)/lib/libbase.a
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(link_test)
+
+$(TESTBIN)/storage-job: userland/bench/storage-job.c
+	@mkdir -p $(@D)
+	$(call say,CC-G,$<)
+	$(Q)$(CC) $(BASE_CPPFLAGS) $(AGENT_CFLAGS) -static -no-pie -Wl,--gc-sections -s -o $@ $<
+$(TESTBIN)/storage.cpio: $(TESTBIN)/storage-job images/initramfs.sh
+	$(call say,CPIO,$@)
+	$(Q)images/initramfs.sh $< $@

@@ -1,0 +1,106 @@
+# shellcheck shell=bash disable=SC2034,SC2154 # names are shared with what sources this
+# SPDX-License-Identifier: Apache-2.0
+# virtio-fs: microvm-fsd behind our VMM against QEMU with its C virtiofsd, and as a control microvm-fsd behind QEMU. The servers
+# let the guest keep nothing (cache=none), so that every operation reaches them; data goes with O_DIRECT.
+
+# shellcheck source=userland/bench/storage.sh
+. userland/bench/storage.sh
+
+fs_socket=$tmp/fs.socket
+
+# Starts a server, fsd or virtiofsd-THREADS, and waits until it listens.
+fs_serve() {
+	rm -f "$fs_socket"
+	case $1 in
+	fsd) microvm-fsd --shared-dir "$storage_dir/share" --socket-path "$fs_socket" --cache none ;;
+	virtiofsd-*)
+		/usr/lib/qemu/virtiofsd --socket-path="$fs_socket" -o "source=$storage_dir/share" -o cache=none -o log_level=err \
+			--thread-pool-size="${1#virtiofsd-}"
+		;;
+	esac >"$tmp/server.log" 2>&1 &
+	for _ in $(seq 100); do [ ! -S "$fs_socket" ] || return 0; sleep 0.05; done
+	fail "$1 does not listen"
+	cat "$tmp/server.log" >&2
+	return 1
+}
+
+# What runs the guest with that server: command in fs_vm.
+fs_command() { # VMM WORDS
+	local append="$guest_words suite=fs $2"
+	case $1 in
+	ours) fs_vm=("${our_vm[@]}" --append "$append" --fs-socket "$fs_socket") ;;
+	qemu)
+		# shellcheck disable=SC2054 # QEMU's commas
+		fs_vm=("${qemu_vm[@]}" -append "$append" -chardev "socket,id=fs,path=$fs_socket"
+			-device vhost-user-fs-device,chardev=fs,tag=share,queue-size=1024)
+		;;
+	esac
+}
+
+fs_guest() { # VMM SERVER OUT WORDS
+	fs_serve "$2" || return
+	fs_command "$1" "$4"
+	guest "$3" "${fs_vm[@]}"
+	wait
+}
+
+fs_counts() {
+	local job server ours theirs
+	for job in read-4k-32 write-4k-32; do
+		server=$(basename "$(least "$job" "$tmp"/fs.virtiofsd-*)")
+		read -ra ours < <(per_operation "raw_syscalls/sys_enter kvm/kvm_exit" "$job" fs_guest ours fsd)
+		read -ra theirs < <(per_operation "raw_syscalls/sys_enter kvm/kvm_exit" "$job" fs_guest qemu "${server#fs.}")
+		row fs "${job_title[$job]}: system calls of the host" calls "${ours[0]-}" "${server#fs.}" "${theirs[0]-}" '<= 0.2'
+		row fs "${job_title[$job]}: VM exits" exits "${ours[1]-}" "${server#fs.}" "${theirs[1]-}"
+	done
+}
+
+# fs_memory VMM SERVER JOB LINE: private memory of the server in bytes once its guest has said LINE.
+fs_memory() {
+	local vm pid kib=0
+	fs_serve "$2" || return
+	fs_command "$1" "job=$3"
+	"${fs_vm[@]}" </dev/null >"$tmp/known" 2>"$tmp/known.err" &
+	vm=$!
+	for _ in $(seq 600); do ! grep -q "^$4" "$tmp/known" || break; sleep 0.1; done
+	grep -q "^$4" "$tmp/known" || { fail "no '$4' from the guest"; tail -n 5 "$tmp/known" "$tmp/known.err" >&2; }
+	sleep 0.5
+	for pid in $(pgrep -x "${2%%-*}|microvm-${2%%-*}"); do kib=$((kib + $(private_kib "$pid" memfd))); done
+	kill -9 "$vm" 2>/dev/null
+	wait
+	echo $((kib * 1024))
+}
+
+fs_memories() {
+	local ours ours_known theirs theirs_known
+	mkdir -p "$storage_dir/share/known"
+	(cd "$storage_dir/share/known" && seq -f %05.0f 0 19999 | xargs touch)
+	ours=$(fs_memory ours fsd idle idle) ours_known=$(fs_memory ours fsd known 'knows 20000')
+	theirs=$(fs_memory qemu virtiofsd-0 idle idle) theirs_known=$(fs_memory qemu virtiofsd-0 known 'knows 20000')
+	row fs "private memory of the server, idle" KiB $((ours / 1024)) virtiofsd-0 $((theirs / 1024)) '<= 2048'
+	row fs "the same for each known inode, of 20,000" bytes $(((ours_known - ours) / 20000)) virtiofsd-0 $(((theirs_known - theirs) / 20000)) '<= 200'
+}
+
+suite_fs() {
+	local server job best
+	storage_ready || return
+	mkdir -p "$storage_dir/share/entries"
+	(cd "$storage_dir/share/entries" && seq -f %05.0f 0 999 | xargs touch)
+	say "fs: ours"
+	fs_guest ours fsd "$tmp/fs.ours" ''
+	say "fs: QEMU with microvm-fsd"
+	fs_guest qemu fsd "$tmp/fs.control" ''
+	for server in virtiofsd-0 virtiofsd-64; do
+		say "fs: QEMU with $server"
+		fs_guest qemu "$server" "$tmp/fs.$server" ''
+	done
+	for job in "${data_jobs[@]}" "${name_jobs[@]}"; do
+		best=$(least "$job" "$tmp"/fs.virtiofsd-*)
+		row fs "${job_title[$job]}" instructions "$(instructions "$tmp/fs.ours" "$job")" "${best##*/fs.}" "$(instructions "$best" "$job")" 'ratio <= 0.7'
+		row fs "${job_title[$job]}: microvm-fsd behind QEMU" instructions "$(instructions "$tmp/fs.control" "$job")" "${best##*/fs.}" "$(instructions "$best" "$job")"
+	done
+	say "fs: system calls and exits"
+	fs_counts
+	say "fs: memory"
+	fs_memories
+}
