@@ -34,4 +34,25 @@ test_vsock_without_a_vm() { # limit 400 s
 	is "$(complaints)" ""
 }
 
-# Whoever is killed while streams are full: the module holds nothing, and the others see an end.
+test_streams_take_the_path_that_was_asked_for() { # limit 300 s
+	local path
+	for path in user kernel; do
+		sleeper "on-$path" --vsock $path
+		is "$(inspect "on-$path" .HostConfig.Vsock)" $path "path of the streams"
+		run microvm exec "on-$path" sh -c 'head -c 3000000 /dev/zero | tr "\0" x'
+		status_is 0
+		is "$(stat -c %s "$work/out")" 3000000 "bytes of output"
+		status=0
+		head -c 3000000 /dev/zero | microvm exec -i "on-$path" sh -c 'wc -c' >"$work/out" || status=$?
+		status_is 0
+		is "$(tr -d ' ' <"$work/out")" 3000000 "bytes of input"
+	done
+	is "$(users)" 1 "users of the module"
+	run microvm run --rm --vsock carrier-pigeon "$bb" true
+	refused 125 carrier-pigeon user kernel
+	microvm rm -f on-user on-kernel
+	is "$(users)" 0 "users of the module"
+	run microvm check
+	out_has "--vsock kernel"
+	is "$(complaints)" ""
+}
