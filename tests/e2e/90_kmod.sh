@@ -56,3 +56,39 @@ test_streams_take_the_path_that_was_asked_for() { # limit 300 s
 	out_has "--vsock kernel"
 	is "$(complaints)" ""
 }
+
+# Whoever is killed while streams are full: the module holds nothing, and the others see an end.
+test_kills_on_the_kernels_path() { # limit 400 s
+	local victim pid
+	for victim in vmm client agent; do
+		sleeper "k-$victim" --vsock kernel
+		microvm exec "k-$victim" sh -c 'while :; do echo xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx; done' >"$work/flood" 2>/dev/null &
+		pid=$!
+		# Somebody who does not read, so that something waits in the module.
+		rm -f "$work/slow"
+		mkfifo "$work/slow"
+		# shellcheck disable=SC2217 # it holds the pipe's end
+		sleep 1000 <"$work/slow" &
+		microvm exec "k-$victim" sh -c 'cat /dev/zero' >"$work/slow" 2>/dev/null &
+		until_ok test -s "$work/flood"
+		case $victim in
+		vmm) kill -9 "$(vmm_pid)" ;;
+		client) kill -9 $pid ;;
+		agent) microvm exec "k-$victim" sh -c 'kill -9 -1' 2>/dev/null || true ;;
+		esac
+		if [ "$victim" = vmm ]; then
+			wait $pid || true
+		else
+			kill -9 $pid 2>/dev/null || true
+			wait $pid 2>/dev/null || true
+			[ "$victim" = agent ] || [ "$(microvm exec "k-$victim" echo still)" = still ] || die "it does not go on"
+		fi
+		pkill -9 -P $$ -x sleep || true
+		microvm rm -f "k-$victim" >/dev/null
+		until_ok no_vmm
+		is "$(users)" 0 "users of the module after the end of $victim"
+	done
+	rmmod microvm
+	insmod "$(kernel_ko)"
+	is "$(complaints)" ""
+}

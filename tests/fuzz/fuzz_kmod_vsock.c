@@ -47,8 +47,10 @@ typedef uint64_t u64;
 
 static void must_be_guest(const void *p, size_t n);
 
+/* NOLINTBEGIN(bugprone-suspicious-include): they are built for this kernel of ours */
 #include "kmod/ring.c"
 #include "kmod/packet.c"
+/* NOLINTEND(bugprone-suspicious-include) */
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
