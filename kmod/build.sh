@@ -8,6 +8,10 @@ shift 2
 kdir=$(tests/lab/kernel.sh "$version")
 rm -rf "$out/src"
 mkdir -p "$out/src"
+# The layout of what goes over /dev/microvm is asserted in its header; both kinds of callers must have it.
+for bits in 64 32; do
+	echo '#include "kmod/uapi/microvm.h"' | gcc "-m$bits" -ffreestanding -fsyntax-only -Wall -Werror -I. -I/usr/include/x86_64-linux-gnu -xc -
+done
 cp --parents -- "$@" "$out/src/"
 log=$out/build.log
 if ! make -C "$kdir/build" M="$(realpath "$out/src")" C=1 CF=-Wsparse-error modules >"$log" 2>&1; then

@@ -106,12 +106,17 @@ e2e: ## whole commands, in the lab; E2E='20 run_exit' runs the files or tests wi
 	@MICROVM_BUILD=$(abspath $(O)) MICROVM_E2E='$(or $(E2E),$(MICROVM_E2E))' tests/run e2e
 E2E ?=
 .PHONY: e2e-needs
-e2e-needs: all guest images kmod $(BOOT_PROGRAMS) $(TESTBIN)/seccomp-count $(GUEST_TESTS)
+e2e-needs: all guest images kmod $(BOOT_PROGRAMS) $(TESTBIN)/seccomp-count $(TESTBIN)/kmod-vsock $(GUEST_TESTS)
 
 $(TESTBIN)/seccomp-count: $(O)/obj/tests/e2e/seccomp-count.o $(O)/lib/libbase.a
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
 	$(link_test) -lseccomp
+
+$(TESTBIN)/kmod-vsock: $(O)/obj/tests/e2e/kmod-vsock.o $(O)/lib/libvirtio.a $(O)/lib/libbase.a
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(link_test)
 
 lint: ## formats, includes, licences, clang-tidy, shellcheck, sparse, man pages
 	@$(MAKE) --no-print-directory $(parallel) all $(GUEST)/microvm-agent kmod

@@ -20,6 +20,7 @@
 #include "base/util.h"
 #include "base/vmspec.h"
 #include "sandbox/vmm.h"
+#include "sandbox/vsock_path.h"
 
 #define DISKS_MAX 8
 #define AGENT_LIMIT_MS 120000
@@ -37,6 +38,7 @@ static const char help[] =
 	"  --fs-socket PATH    a virtio-fs device, tag \"share\"; its vhost-user back end listens at PATH\n"
 	"  --pmem FILE         a virtio-pmem device, read-only; may be repeated\n"
 	"  --vsock PATH        a virtio-vsock device; host side: a Unix socket made at PATH\n"
+	"  --vsock-path PATH   user (the VMM), or kernel (the module moves the payload)\n"
 	"  --rng               a virtio-rng device\n"
 	"  --console           a virtio console on stdout\n"
 	"  --agent             wait for the agent on host port 1, say when it answered, then let it power off\n"
@@ -48,7 +50,7 @@ static const char help[] =
 	"Exit status: microvm-vmm's.\n";
 
 struct options {
-	const char *vmm, *kernel, *initramfs, *append, *vsock, *fs_socket;
+	const char *vmm, *kernel, *initramfs, *append, *vsock, *vsock_path, *fs_socket;
 	const char *disks[DISKS_MAX];
 	const char *pmems[DISKS_MAX];
 	size_t disks_n, pmems_n;
@@ -132,6 +134,7 @@ static int listen_at(const char *path)
 static int add_vsock(struct vmspec *spec, const struct options *o)
 {
 	struct vmspec_device *dev;
+	struct err e = ERR_INIT;
 	int pair[2];
 
 	if (!o->vsock && !o->agent)
@@ -140,6 +143,8 @@ static int add_vsock(struct vmspec *spec, const struct options *o)
 	dev->vsock.guest_cid = 3;
 	if (o->vsock)
 		dev->vsock.listen_fd = listen_at(o->vsock);
+	if (!vsock_path_choose(o->vsock_path, &dev->vsock.module_fd, &e))
+		fail("--vsock-path", e.msg);
 	if (!o->agent)
 		return -1;
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
@@ -263,6 +268,7 @@ enum {
 	QUEUES,
 	FS,
 	VSOCK,
+	VSOCK_PATH,
 	RNG,
 	CONSOLE,
 	AGENT,
@@ -283,6 +289,7 @@ static void set_option(struct options *o, int c)
 	case APPEND: o->append = optarg; break;
 	case FS: o->fs_socket = optarg; break;
 	case VSOCK: o->vsock = optarg; break;
+	case VSOCK_PATH: o->vsock_path = optarg; break;
 	case RNG: o->rng = true; break;
 	case CONSOLE: o->console = true; break;
 	case STAY: o->agent_stay = true; /* fall through */
@@ -325,6 +332,7 @@ static void parse(int argc, char **argv, struct options *o)
 		{ "blk-queues", 1, NULL, QUEUES },
 		{ "fs-socket", 1, NULL, FS },
 		{ "vsock", 1, NULL, VSOCK },
+		{ "vsock-path", 1, NULL, VSOCK_PATH },
 		{ "rng", 0, NULL, RNG },
 		{ "console", 0, NULL, CONSOLE },
 		{ "agent", 0, NULL, AGENT },

@@ -16,6 +16,79 @@ test_module_can_be_taken_out_and_put_back() {
 	[ ! -e /dev/microvm ] || die "the device stays"
 	in_bb -- echo without
 	out_is without
-	insmod "$MICROVM_BUILD/kmod/$(uname -r | cut -d. -f1-2)/microvm.ko"
+	insmod "$(kernel_ko)"
 	[ -c /dev/microvm ] || die "the device did not come back"
+}
+
+kernel_ko() { echo "$MICROVM_BUILD/kmod/$(uname -r | cut -d. -f1-2)/microvm.ko"; }
+users() { awk '$1 == "microvm" { print $3 }' /proc/modules; }
+# Whatever a kernel says when it is not well.
+complaints() { dmesg | grep -E 'BUG|WARNING:|Oops|general protection|Call Trace|refcount_t|list_(add|del) corruption' || true; }
+
+# Guest and VMM are one process here: payload, credit, half-closes, broken rings, lost memory, kills (tests/e2e/kmod-vsock.c).
+test_vsock_without_a_vm() { # limit 400 s
+	run "$MICROVM_BUILD/tests/kmod-vsock"
+	status_is 0
+	out_has_not FAILED
+	is "$(users)" 0 "users of the module"
+	is "$(complaints)" ""
+}
+
+test_streams_take_the_path_that_was_asked_for() { # limit 300 s
+	local path
+	for path in user kernel; do
+		sleeper "on-$path" --vsock $path
+		is "$(inspect "on-$path" .HostConfig.Vsock)" $path "path of the streams"
+		run microvm exec "on-$path" sh -c 'head -c 3000000 /dev/zero | tr "\0" x'
+		status_is 0
+		is "$(stat -c %s "$work/out")" 3000000 "bytes of output"
+		status=0
+		head -c 3000000 /dev/zero | microvm exec -i "on-$path" sh -c 'wc -c' >"$work/out" || status=$?
+		status_is 0
+		is "$(tr -d ' ' <"$work/out")" 3000000 "bytes of input"
+	done
+	is "$(users)" 1 "users of the module"
+	run microvm run --rm --vsock carrier-pigeon "$bb" true
+	refused 125 carrier-pigeon user kernel
+	microvm rm -f on-user on-kernel
+	is "$(users)" 0 "users of the module"
+	run microvm check
+	out_has "--vsock kernel"
+	is "$(complaints)" ""
+}
+
+# Whoever is killed while streams are full: the module holds nothing, and the others see an end.
+test_kills_on_the_kernels_path() { # limit 400 s
+	local victim pid
+	for victim in vmm client agent; do
+		sleeper "k-$victim" --vsock kernel
+		microvm exec "k-$victim" sh -c 'while :; do echo xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx; done' >"$work/flood" 2>/dev/null &
+		pid=$!
+		# Somebody who does not read, so that something waits in the module.
+		rm -f "$work/slow"
+		mkfifo "$work/slow"
+		# shellcheck disable=SC2217 # it holds the pipe's end
+		sleep 1000 <"$work/slow" &
+		microvm exec "k-$victim" sh -c 'cat /dev/zero' >"$work/slow" 2>/dev/null &
+		until_ok test -s "$work/flood"
+		case $victim in
+		vmm) kill -9 "$(vmm_pid)" ;;
+		client) kill -9 $pid ;;
+		agent) microvm exec "k-$victim" sh -c 'kill -9 -1' 2>/dev/null || true ;;
+		esac
+		if [ "$victim" = vmm ]; then
+			wait $pid || true
+		else
+			kill -9 $pid 2>/dev/null || true
+			wait $pid 2>/dev/null || true
+			[ "$victim" = agent ] || [ "$(microvm exec "k-$victim" echo still)" = still ] || die "it does not go on"
+		fi
+		pkill -9 -P $$ -x sleep || true
+		microvm rm -f "k-$victim" >/dev/null
+		until_ok no_vmm
+		is "$(users)" 0 "users of the module after the end of $victim"
+	done
+	rmmod microvm
+	insmod "$(kernel_ko)"
+	is "$(complaints)" ""
 }

@@ -29,7 +29,7 @@ static void wait_for_all(unsigned int n)
 	ck_assert_uint_eq(come, n);
 }
 
-static uint64_t open_dir(uint64_t id)
+static uint64_t open_folder(uint64_t id)
 {
 	struct fuse_open_in in = { 0 };
 	struct fuse_open_out out;
@@ -277,7 +277,7 @@ START_TEST(lists_many_folders_at_a_time)
 		host_file(name, "");
 	}
 	for (i = 0; i < LISTS; i++)
-		fh[i] = open_dir(ROOT);
+		fh[i] = open_folder(ROOT);
 	while (busy)
 		for (i = 0, busy = 0; i < LISTS; i++) {
 			n = list_some(fh[i], &off[i], names);
@@ -305,7 +305,7 @@ START_TEST(lists_anew_from_the_start)
 		snprintf(name, sizeof(name), "file-%d", i);
 		host_file(name, "");
 	}
-	fh = open_dir(ROOT);
+	fh = open_folder(ROOT);
 	ck_assert_int_eq(count_entries(fh, FUSE_READDIR, 4096), 42);
 	ck_assert_int_gt(list_some(fh, &off, names), 0);
 	at = off;

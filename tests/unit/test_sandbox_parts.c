@@ -76,6 +76,7 @@ END_TEST
 /* ---- vmspec ------------------------------------------------------------------------------------------------------- */
 
 static const struct vm_facts facts = {
+	.module_fd = -1,
 	.kvm_fd = 10,
 	.kernel_fd = 11,
 	.initramfs_fd = 12,
@@ -84,6 +85,7 @@ static const struct vm_facts facts = {
 	.parent_fd = 15,
 	.rootfs_fd = 16,
 	.listen_fd = 17,
+	.balloon_fd = -1,
 	.control_fd = 18,
 	.fs_fd = -1,
 	.uid = 1984757760,

@@ -262,6 +262,7 @@ START_TEST(what_the_vmm_is_told)
 	struct disk disks[2] = { { .read_only = true, .serial = "abc" }, { .direct = true } };
 	const int fds[2] = { 20, 21 };
 	struct vm_facts f = { .kvm_fd = 10,
+			      .module_fd = -1,
 			      .kernel_fd = 11,
 			      .initramfs_fd = 12,
 			      .report_fd = 13,
@@ -269,6 +270,7 @@ START_TEST(what_the_vmm_is_told)
 			      .parent_fd = 15,
 			      .rootfs_fd = 16,
 			      .listen_fd = 17,
+			      .balloon_fd = -1,
 			      .control_fd = 18,
 			      .uid = 1000,
 			      .host_mem_bytes = 4ull << 30,

@@ -39,7 +39,7 @@ struct vmspec_device *vmspec_add(struct vmspec *spec, enum vmspec_device_type ty
 	dev->type = type;
 	switch (type) {
 	case VMSPEC_BLK: dev->blk.fd = -1; break;
-	case VMSPEC_VSOCK: dev->vsock.listen_fd = -1; break;
+	case VMSPEC_VSOCK: dev->vsock.listen_fd = dev->vsock.module_fd = -1; break;
 	case VMSPEC_CONSOLE: dev->console.out_fd = dev->console.in_fd = -1; break;
 	case VMSPEC_RNG: dev->rng.fd = -1; break;
 	case VMSPEC_PMEM: dev->pmem.fd = -1; break;
@@ -62,6 +62,7 @@ size_t vmspec_fds(struct vmspec *spec, int32_t *fds[VMSPEC_FDS_MAX])
 		struct vmspec_device *dev = &spec->devices[i];
 		int32_t *const first = dev->type == VMSPEC_BLK	     ? &dev->blk.fd
 				       : dev->type == VMSPEC_RNG     ? &dev->rng.fd
+				       : dev->type == VMSPEC_BALLOON ? &dev->balloon.listen_fd
 				       : dev->type == VMSPEC_PMEM    ? &dev->pmem.fd
 				       : dev->type == VMSPEC_FS	     ? &dev->fs.fd
 				       : dev->type == VMSPEC_VSOCK   ? &dev->vsock.listen_fd
@@ -72,6 +73,8 @@ size_t vmspec_fds(struct vmspec *spec, int32_t *fds[VMSPEC_FDS_MAX])
 			fds[n++] = first;
 		if (dev->type == VMSPEC_CONSOLE && dev->console.in_fd >= 0)
 			fds[n++] = &dev->console.in_fd;
+		if (dev->type == VMSPEC_VSOCK && dev->vsock.module_fd >= 0)
+			fds[n++] = &dev->vsock.module_fd;
 		for (j = 0; dev->type == VMSPEC_VSOCK && j < min_t(size_t, dev->vsock.ports_n, VMSPEC_PORTS_MAX); j++)
 			if (dev->vsock.ports[j].fd >= 0)
 				fds[n++] = &dev->vsock.ports[j].fd;

@@ -15,7 +15,7 @@
 #include "base/err.h"
 
 #define VMSPEC_MAGIC 0x6d76736bu /* "mvsk" */
-#define VMSPEC_VERSION 1u
+#define VMSPEC_VERSION 2u
 #define VMSPEC_VCPUS_MAX 32u
 #define VMSPEC_CMDLINE_MAX 2048u /* with the NUL */
 #define VMSPEC_DEVICES_MAX 32u
@@ -66,11 +66,15 @@ struct vmspec_device {
 			int32_t listen_fd; /* listening Unix stream socket: "CONNECT <port>\n" is answered "OK <port>\n"; -1: none */
 			uint32_t ports_n;
 			struct vmspec_port ports[VMSPEC_PORTS_MAX];
+			int32_t module_fd; /* /dev/microvm, which then moves the payload; -1: the VMM does it */
 		} vsock;
 		struct {
 			int32_t out_fd; /* where the guest's console goes; -1: nowhere */
 			int32_t in_fd;	/* what it reads; -1: nothing */
 		} console;
+		struct {
+			int32_t listen_fd; /* listening Unix seqpacket socket for base/balloon.h's requests; -1: none */
+		} balloon;
 		struct {
 			int32_t fd; /* /dev/urandom */
 		} rng;
@@ -128,7 +132,7 @@ struct vm_report {
 };
 
 /* Every fd that a spec can name: where its number stands, so that a parent can renumber them and the VMM close all others. */
-#define VMSPEC_FDS_MAX (6u + VMSPEC_DEVICES_MAX * (1u + VMSPEC_PORTS_MAX))
+#define VMSPEC_FDS_MAX (6u + VMSPEC_DEVICES_MAX * (2u + VMSPEC_PORTS_MAX))
 size_t vmspec_fds(struct vmspec *spec, int32_t *fds[VMSPEC_FDS_MAX]);
 
 /* "shutdown", "reset", "triple fault" …; never NULL. */

@@ -99,7 +99,7 @@ void format_time(int64_t since_s, char *buf, size_t size); /* "2024-05-01 12:00:
 void format_bytes(uint64_t bytes, char *buf, size_t size);
 
 /* One per file. */
-extern const struct command cmd_run, cmd_exec, cmd_ps, cmd_inspect, cmd_logs, cmd_kill, cmd_stop, cmd_wait, cmd_rm,
-	cmd_images, cmd_rmi, cmd_volume, cmd_check, cmd_version, cmd_complete;
+extern const struct command cmd_run, cmd_exec, cmd_ps, cmd_inspect, cmd_logs, cmd_stats, cmd_update, cmd_kill, cmd_stop,
+	cmd_wait, cmd_rm, cmd_images, cmd_rmi, cmd_volume, cmd_check, cmd_version, cmd_complete;
 
 #endif

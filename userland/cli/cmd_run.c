@@ -62,6 +62,8 @@ static const struct opt opts[] = {
 	{ "initramfs", 0, OPT_STRING, WORD_FILE, "FILE", "initramfs with a microvm-agent in place of ours",
 	  AT(initramfs) },
 	{ "kernel-args", 0, OPT_STRING, 0, "WORDS", "more words for the kernel's command line", AT(kernel_args) },
+	{ "vsock", 0, OPT_STRING, 0, "PATH", "streams go through the VMM (user) or the kernel module (kernel)",
+	  AT(vsock) },
 	{ "boot-timeout", 0, OPT_DURATION, 0, "TIME", "how long the guest may take to boot (60s)",
 	  AT(boot_timeout_ns) },
 	{ "debug-console", 0, OPT_FLAG, 0, NULL, "show the guest's console on stderr", AT(debug_console) },

@@ -13,8 +13,8 @@
 #include "cli/cli.h"
 
 static const struct command *const table[] = {
-	&cmd_run, &cmd_exec,   &cmd_ps,	 &cmd_logs,   &cmd_inspect, &cmd_kill,	  &cmd_stop,	 &cmd_wait,
-	&cmd_rm,  &cmd_images, &cmd_rmi, &cmd_volume, &cmd_check,   &cmd_version, &cmd_complete,
+	&cmd_run,  &cmd_exec, &cmd_ps,	   &cmd_logs, &cmd_inspect, &cmd_stats, &cmd_update,  &cmd_kill,     &cmd_stop,
+	&cmd_wait, &cmd_rm,   &cmd_images, &cmd_rmi,  &cmd_volume,  &cmd_check, &cmd_version, &cmd_complete,
 };
 
 const struct command *const *const cli_commands = table;

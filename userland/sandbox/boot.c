@@ -18,6 +18,7 @@
 #include "sandbox/paths.h"
 #include "sandbox/sandbox_private.h"
 #include "sandbox/vmspec_build.h"
+#include "sandbox/vsock_path.h"
 
 #define ENTROPY_LEN 64u
 
@@ -36,16 +37,15 @@ static int open_guest_file(const char *given, const char *flag, const char *name
 	return 0;
 }
 
-static int listen_at(struct sandbox *s, struct err *e)
+static int listen_at(struct sandbox *s, int type, const char *name, int *fd, struct err *e)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
 
-	s->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	*fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
 	/* The folder's own path may be longer than sun_path. */
-	snprintf(addr.sun_path, sizeof(addr.sun_path), "/proc/self/fd/%d/vsock", s->home.dirfd);
-	if (s->listen_fd < 0 || bind(s->listen_fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 ||
-	    listen(s->listen_fd, 64) < 0)
-		return err_errno(e, errno, "cannot listen at %s/vsock", s->home.path);
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "/proc/self/fd/%d/%s", s->home.dirfd, name);
+	if (*fd < 0 || bind(*fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 || listen(*fd, 64) < 0)
+		return err_errno(e, errno, "cannot listen at %s/%s", s->home.path, name);
 	return 0;
 }
 
@@ -78,14 +78,20 @@ static int open_channels(struct sandbox *s, struct err *e)
 int stage_vmspec(struct sandbox *s, struct err *e)
 {
 	const struct run_options *o = s->options;
+	const char *vsock = vsock_path_choose(o->vsock, &s->module_fd, e);
 	struct vm_facts f;
 	int r;
 
+	if (!vsock)
+		return -e->code;
+	s->record.vsock = xstrdup(vsock);
 	r = open_guest_file(o->kernel, "--kernel", "vmlinux", &s->kernel_fd, e);
 	if (!r)
 		r = open_guest_file(o->initramfs, "--initramfs", "initramfs.cpio", &s->initramfs_fd, e);
 	if (!r)
-		r = listen_at(s, e);
+		r = listen_at(s, SOCK_STREAM, "vsock", &s->listen_fd, e);
+	if (!r)
+		r = listen_at(s, SOCK_SEQPACKET, STATE_BALLOON_SOCKET, &s->balloon_fd, e);
 	if (!r)
 		r = open_channels(s, e);
 	if (!r)
@@ -101,6 +107,8 @@ int stage_vmspec(struct sandbox *s, struct err *e)
 		.parent_fd = s->self_fd,
 		.rootfs_fd = s->image->rootfs_fd,
 		.listen_fd = s->listen_fd,
+		.balloon_fd = s->balloon_fd,
+		.module_fd = s->module_fd,
 		.control_fd = s->control_guest_fd,
 		.disks = s->shares.disks,
 		.disk_fds = s->disk_fds,
@@ -123,6 +131,8 @@ static void close_vmm_ends(struct sandbox *s)
 	cleanup_closep(&s->kernel_fd);
 	cleanup_closep(&s->initramfs_fd);
 	cleanup_closep(&s->listen_fd);
+	cleanup_closep(&s->balloon_fd);
+	cleanup_closep(&s->module_fd);
 	cleanup_closep(&s->self_fd);
 	cleanup_closep(&s->control_guest_fd);
 	cleanup_closep(&s->report_vmm_fd);

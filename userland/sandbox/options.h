@@ -53,6 +53,7 @@ struct run_options {
 	uint64_t nano_cpus;	  /* 0: one vCPU, no quota */
 	char *kernel, *initramfs; /* NULL: those installed */
 	char *kernel_args;	  /* behind our own */
+	char *vsock;		  /* vsock_path.h; NULL: whatever is best */
 	uint64_t boot_timeout_ns;
 	bool debug_console; /* the guest's console comes to our stderr */
 

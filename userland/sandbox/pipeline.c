@@ -84,6 +84,8 @@ static void init(struct sandbox *s, const struct sandbox_paths *paths, const str
 		.kernel_fd = -1,
 		.initramfs_fd = -1,
 		.listen_fd = -1,
+		.balloon_fd = -1,
+		.module_fd = -1,
 		.fsd_fd = -1,
 		.fsd = VMM_INIT,
 		.fsd_log = CONSOLE_INIT,

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Signals to, and the end of, a sandbox that another process supervises. */
+/* Calls and signals to, and the end of, a sandbox that another process supervises. */
+#include "sandbox/remote.h"
+
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -10,7 +12,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "agent/agent.h"
 #include "base/cleanup.h"
 #include "base/util.h"
 #include "oci/defaults.h"
@@ -20,7 +21,7 @@
 #define END_TIMEOUT_NS 30000000000ull
 #define POLL_NS 20000000ull
 
-static int check_running(const struct state_ref *ref, struct err *e)
+int remote_check_running(const struct state_ref *ref, struct err *e)
 {
 	if (!ref->alive || ref->record.status == SANDBOX_EXITED)
 		return err_set(e, ESRCH, "%s does not run", ref->record.name);
@@ -30,23 +31,14 @@ static int check_running(const struct state_ref *ref, struct err *e)
 	return 0;
 }
 
-static int send_signal(struct agent *agent, const char *id, int number, struct err *e)
-{
-	Microvm__SignalRequest req;
-
-	microvm__signal_request__init(&req);
-	req.id = (char *)(uintptr_t)id;
-	req.signal = number;
-	return agent_signal_process(agent, &req, NULL, e);
-}
-
-int sandbox_signal(struct state_ref *ref, int number, struct err *e)
+int remote_call(const struct state_ref *ref, int (*fn)(struct agent *agent, const char *id, void *arg, struct err *e),
+		void *arg, struct err *e)
 {
 	_cleanup_free_ char *socket = xasprintf("%s/vsock", ref->path);
 	_cleanup_close_ int fd = -1;
 	struct agent *agent;
 	struct loop *loop;
-	int r = check_running(ref, e);
+	int r = remote_check_running(ref, e);
 
 	if (r)
 		return r;
@@ -61,11 +53,26 @@ int sandbox_signal(struct state_ref *ref, int number, struct err *e)
 		err_errno(e, r, "cannot speak to the agent");
 	} else {
 		take_fd(&fd);
-		r = send_signal(agent, ref->record.id, number, e);
+		r = fn(agent, ref->record.id, arg, e);
 		agent_free(agent);
 	}
 	loop_free(loop);
 	return r ? err_wrap(e, "%s", ref->record.name) : 0;
+}
+
+static int send_signal(struct agent *agent, const char *id, void *number, struct err *e)
+{
+	Microvm__SignalRequest req;
+
+	microvm__signal_request__init(&req);
+	req.id = (char *)(uintptr_t)id;
+	req.signal = (uint32_t) * (int *)number;
+	return agent_signal_process(agent, &req, NULL, e);
+}
+
+int sandbox_signal(struct state_ref *ref, int number, struct err *e)
+{
+	return remote_call(ref, send_signal, &number, e);
 }
 
 static bool has_ended(struct state_ref *ref)

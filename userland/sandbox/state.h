@@ -6,6 +6,7 @@
  *   sandboxes/ID/lock         flock'd by the supervisor for its life, so a dead one is known at once; holds the exit
  *                             status at the end, for who waits
  *   sandboxes/ID/vsock        the VMM's socket: how other processes reach the guest's agent
+ *   sandboxes/ID/balloon      the VMM's socket for what is asked and said about the guest's memory
  *   sandboxes/ID/process.pb   the container's process, on which exec builds
  *   sandboxes/ID/console.log  what the VMM and the guest's console said, bounded
  *   sandboxes/ID/output       stdout and stderr of a detached container, bounded (output_log.h)
@@ -33,6 +34,7 @@
 #define STATE_UID_COUNT 0x10000u
 #define STATE_ID_LEN 64u
 #define STATE_NAME_MAX 128u
+#define STATE_BALLOON_SOCKET "balloon"
 
 enum sandbox_status { SANDBOX_CREATED, SANDBOX_RUNNING, SANDBOX_PAUSED, SANDBOX_EXITED, SANDBOX_STATUS_N };
 extern const char *const sandbox_status_names[SANDBOX_STATUS_N];
@@ -56,6 +58,7 @@ struct sandbox_record {
 	uint32_t vcpus, uid;
 	pid_t supervisor_pid, vmm_pid, init_pid;
 	char *stop_signal;
+	char *vsock; /* the path of its streams, vsock_path.h */
 	uint64_t stop_timeout_ns;
 };
 void sandbox_record_free(struct sandbox_record *r);

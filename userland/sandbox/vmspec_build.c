@@ -89,9 +89,12 @@ static void add_devices(const struct vm_facts *f, struct vmspec *spec)
 		dev->fs.queues = 1;
 		memcpy(dev->fs.tag, GUEST_SHARE_TAG, sizeof(GUEST_SHARE_TAG));
 	}
+	if (f->balloon_fd >= 0)
+		vmspec_add(spec, VMSPEC_BALLOON)->balloon.listen_fd = f->balloon_fd;
 	dev = vmspec_add(spec, VMSPEC_VSOCK);
 	dev->vsock.guest_cid = GUEST_CID;
 	dev->vsock.listen_fd = f->listen_fd;
+	dev->vsock.module_fd = f->module_fd;
 	if (f->control_fd >= 0) {
 		dev->vsock.ports_n = 1;
 		dev->vsock.ports[0].port = GUEST_CONTROL_PORT;

@@ -15,6 +15,8 @@ struct vm_facts {
 	int report_fd, log_fd, parent_fd;
 	int rootfs_fd;	/* the image's EROFS; -1: none */
 	int listen_fd;	/* for other processes that want to reach the agent */
+	int balloon_fd; /* for those that ask or say how much memory there is; -1: the guest has no balloon */
+	int module_fd;	/* /dev/microvm; -1: the VMM moves the streams' payload */
 	int control_fd; /* our end's peer: what the agent connects to */
 	const struct disk *disks;
 	const int *disk_fds; /* as many */

@@ -5,6 +5,7 @@
 
 #include "virtio/virtio.h"
 
+extern const struct virtio_device_ops virtio_balloon;
 extern const struct virtio_device_ops virtio_blk;
 extern const struct virtio_device_ops virtio_console;
 extern const struct virtio_device_ops virtio_fs;

@@ -63,6 +63,7 @@ static int fs_create(const struct vmspec_device *spec, struct virtio_device **ou
 	fs->config.num_request_queues = htole32(spec->fs.queues);
 	loop_op_init(&fs->end_op, end_done);
 	fs->dev.ops = &virtio_fs;
+	fs->dev.external_queues = ~0ull;
 	fs->dev.queues_n = 1 + spec->fs.queues; /* the first one is for what overtakes: FUSE's FORGET and INTERRUPT */
 	for (i = 0; i < fs->dev.queues_n; i++)
 		fs->dev.queue_size[i] = spec->fs.queue_size ? (uint16_t)spec->fs.queue_size
@@ -164,7 +165,6 @@ static void fs_destroy(struct virtio_device *dev)
 const struct virtio_device_ops virtio_fs = {
 	.name = "fs",
 	.id = VMSPEC_FS,
-	.external_queues = true,
 	.create = fs_create,
 	.attach = fs_attach,
 	.config_read = fs_config_read,

@@ -35,6 +35,17 @@ void virtio_flush(struct virtio_device *dev, unsigned int queue)
 		interrupt(dev->transport, VIRTIO_MMIO_INT_VRING);
 }
 
+void virtio_config_changed(struct virtio_device *dev)
+{
+	struct virtio_mmio *m = dev->transport;
+
+	dev->ops->config_read(dev, 0, (char *)m->page + VIRTIO_MMIO_CONFIG, dev->config_len_bytes);
+	/* 4.2.2.1: a driver that has read a part of the old one sees that it has to begin again. */
+	mmio_set_reg(m, VIRTIO_MMIO_CONFIG_GENERATION, mmio_reg(m, VIRTIO_MMIO_CONFIG_GENERATION) + 1);
+	if (m->active)
+		interrupt(m, VIRTIO_MMIO_INT_CONFIG);
+}
+
 /* false: it did before. */
 static bool ask_for_reset(struct virtio_mmio *m, const char *why)
 {
@@ -81,11 +92,16 @@ bool virtio_pop(struct virtio_device *dev, unsigned int queue, struct virtq_chai
 	return r > 0;
 }
 
+static bool is_external(const struct mmio_queue *q)
+{
+	return q->m->dev->external_queues >> (q - q->m->queues) & 1;
+}
+
 static void serve(struct mmio_queue *q)
 {
 	struct virtio_mmio *m = q->m;
 
-	if (m->active && q->vq.ready && !q->vq.broken && !m->dev->ops->external_queues)
+	if (m->active && q->vq.ready && !q->vq.broken && !is_external(q))
 		m->dev->ops->kick(m->dev, q - m->queues);
 }
 
@@ -127,8 +143,9 @@ void virtio_mmio_start(struct virtio_mmio *m)
 {
 	unsigned int i;
 
-	for (i = 0; i < m->dev->queues_n && !m->dev->ops->external_queues; i++)
-		listen_for_kicks(&m->queues[i]);
+	for (i = 0; i < m->dev->queues_n; i++)
+		if (!is_external(&m->queues[i]))
+			listen_for_kicks(&m->queues[i]);
 	if (m->dev->ops->start)
 		m->dev->ops->start(m->dev);
 }
@@ -141,7 +158,7 @@ int mmio_activate(void *arg)
 
 	m->active = true;
 	/* Who serves queues elsewhere can't set the bit; it stays once it is set (mmio.h). */
-	if (m->dev->ops->external_queues)
+	if (m->dev->external_queues)
 		mmio_add_bits(m, VIRTIO_MMIO_INTERRUPT_STATUS, VIRTIO_MMIO_INT_VRING);
 	r = m->dev->ops->activate ? m->dev->ops->activate(m->dev) : 0;
 	if (r < 0) {

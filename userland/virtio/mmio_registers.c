@@ -209,7 +209,6 @@ void mmio_fill_page(struct virtio_mmio *m)
 	mmio_set_reg(m, VIRTIO_MMIO_VENDOR_ID, MMIO_VENDOR);
 	for (i = 0; i < ARRAY_SIZE(no_shm); i++)
 		mmio_set_reg(m, no_shm[i], UINT32_MAX);
-	/* No device's configuration changes, so ConfigGeneration is 0 forever. */
 	if (m->dev->ops->config_read)
 		m->dev->ops->config_read(m->dev, 0, (char *)m->page + VIRTIO_MMIO_CONFIG, m->dev->config_len_bytes);
 	show_selected(m);
@@ -240,6 +239,13 @@ static void notify(struct virtio_mmio *m, uint32_t queue)
 		return; /* the counter is full: the loop is awake */
 }
 
+/* Of the page only those bytes are written: the others may be the io thread's just now. */
+static void write_config(struct virtio_mmio *m, uint32_t offset, const void *data, unsigned int len)
+{
+	m->dev->ops->config_write(m->dev, offset, data, len);
+	m->dev->ops->config_read(m->dev, offset, (char *)m->page + VIRTIO_MMIO_CONFIG + offset, len);
+}
+
 void mmio_write(void *arg, uint64_t offset, const void *data, unsigned int len)
 {
 	struct virtio_mmio *m = arg;
@@ -267,7 +273,7 @@ void mmio_write(void *arg, uint64_t offset, const void *data, unsigned int len)
 		if (offset < VIRTIO_MMIO_CONFIG)
 			write_register(m, offset, value);
 		else if (m->dev->ops->config_write && offset - VIRTIO_MMIO_CONFIG + len <= m->dev->config_len_bytes)
-			m->dev->ops->config_write(m->dev, offset - VIRTIO_MMIO_CONFIG, data, len);
+			write_config(m, (uint32_t)(offset - VIRTIO_MMIO_CONFIG), data, len);
 	}
 	pthread_mutex_unlock(&m->lock);
 }

@@ -26,13 +26,14 @@ struct virtio_device;
 struct virtio_device_ops {
 	const char *name; /* "blk" */
 	uint32_t id;	  /* enum vmspec_device_type */
-	/* The queues are served elsewhere, by virtio_kick_fd() and virtio_call_fd(): kick() never comes, and may be NULL. */
-	bool external_queues;
 	/* Makes the device from its row of the vmspec; fds in it are the device's from then on. Before the jail. */
 	int (*create)(const struct vmspec_device *spec, struct virtio_device **out, struct err *e);
 	/* Before the jail, after create: mem, loop and transport are known. Registers fds (loop_add_fd). May be NULL. */
 	int (*attach)(struct virtio_device *dev, struct err *e);
-	/* Asked once, before the jail: the configuration never changes. May be NULL. */
+	/*
+	 * Asked before the jail, and where the configuration changes: after virtio_config_changed() in the io thread, and
+	 * for the words that config_write() was given in the vCPU's. May be NULL.
+	 */
 	void (*config_read)(struct virtio_device *dev, uint32_t offset, void *data, unsigned int len);
 	/* In a vCPU's thread, under the device's lock. May be NULL. */
 	void (*config_write)(struct virtio_device *dev, uint32_t offset, const void *data, unsigned int len);
@@ -62,6 +63,11 @@ struct virtio_device {
 	uint64_t features; /* offered, device bits only; the transport adds its own */
 	uint64_t lacks;	   /* of what the transport offers by itself: what this device can't do; final after attach */
 	uint32_t config_len_bytes;
+	/*
+	 * Bit n: queue n is served elsewhere, by virtio_kick_fd() and virtio_call_fd(), and kick() never comes for it. Final
+	 * after create.
+	 */
+	uint64_t external_queues;
 	/* Memory that the device brings along (pmem). create() says what is where, then the machine where the guest has it. */
 	struct {
 		void *hva;	    /* NULL: none; it outlives the VM */
@@ -90,6 +96,8 @@ void virtio_kick_later(struct virtio_device *dev, unsigned int queue);
 void virtio_broken(struct virtio_device *dev, const char *why);
 /* The same without blame, for what is behind the device is gone; it has said so itself. */
 void virtio_failed(struct virtio_device *dev);
+/* What config_read() says has changed, and the driver is to look at it again. */
+void virtio_config_changed(struct virtio_device *dev);
 /* For external queues: eventfds that the guest's notification signals, and whose signal is an interrupt (after activate). */
 int virtio_kick_fd(const struct virtio_device *dev, unsigned int queue);
 int virtio_call_fd(const struct virtio_device *dev);

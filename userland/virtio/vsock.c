@@ -35,6 +35,11 @@ static void take_request(struct vsock *v, const struct incoming *in)
 		return;
 	}
 	vsock_credit_heard(&f->credit, in->p.buf_alloc, 0);
+	if (v->module_fd >= 0 && vsock_module_attach(f)) {
+		vsock_reset_packet(v, &in->p);
+		vsock_kill(f);
+		return;
+	}
 	vsock_say(f, VSOCK_SAY_RESPONSE);
 }
 
@@ -105,6 +110,11 @@ static void take_packet(struct vsock *v, const struct incoming *in)
 		take_request(v, in);
 	else if (in->p.op != VIRTIO_VSOCK_OP_RST)
 		vsock_reset_packet(v, &in->p);
+}
+
+void vsock_take_header(struct vsock *v, const struct vsock_packet *p)
+{
+	take_packet(v, &(struct incoming){ .p = *p });
 }
 
 static bool serve_chain(struct vsock *v, struct virtq_chain *c)
@@ -185,6 +195,9 @@ static int vsock_create(const struct vmspec_device *spec, struct virtio_device *
 		return err_errno(e, errno, "vsock: epoll");
 	}
 	v->guest_cid = spec->vsock.guest_cid;
+	v->module_fd = spec->vsock.module_fd;
+	if (v->module_fd >= 0)
+		v->dev.external_queues = 1u << VSOCK_RX | 1u << VSOCK_TX;
 	v->listen_fd = spec->vsock.listen_fd;
 	v->ports_n = min_t(uint32_t, spec->vsock.ports_n, VMSPEC_PORTS_MAX);
 	memcpy(v->ports, spec->vsock.ports, sizeof(v->ports));
@@ -228,6 +241,10 @@ static int vsock_activate(struct virtio_device *dev)
 {
 	struct vsock *v = to_vsock(dev);
 
+	int r = v->module_fd >= 0 ? vsock_module_start(v) : 0;
+
+	if (r)
+		return r;
 	v->tell_reset = v->was_active;
 	v->active = v->was_active = true;
 	vsock_driver_up(v);
@@ -251,6 +268,8 @@ static bool vsock_reset(struct virtio_device *dev)
 
 	/* Sockets are read and written without waiting, so nothing in flight touches guest memory. */
 	v->active = v->tx_waits = false;
+	if (v->module_fd >= 0)
+		vsock_module_stop(v);
 	vsock_driver_down(v);
 	return true;
 }
@@ -263,6 +282,8 @@ static void vsock_stop_request(struct virtio_device *dev)
 
 	for (f = v->all.next; f != &v->all; f = f->next)
 		if (f->state == VSOCK_OPEN && f->host_port == GUEST_CONTROL_PORT) {
+			if (f->in_module)
+				vsock_module_detach(f);
 			vsock_unsay(f, VSOCK_SAY_DATA);
 			f->closed = VSOCK_SHUTDOWN_BOTH;
 			vsock_say(f, VSOCK_SAY_SHUTDOWN);
@@ -290,6 +311,8 @@ static void vsock_destroy(struct virtio_device *dev)
 	if (v->listen_fd >= 0)
 		close(v->listen_fd);
 	close(v->epoll_fd);
+	if (v->module_fd >= 0)
+		close(v->module_fd);
 	free(v);
 }
 

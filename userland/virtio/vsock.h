@@ -6,6 +6,7 @@
  *   vsock_rx.c    packets to the guest: who has something to say, and the buffers it goes into
  *   vsock_flow.c  connections: their table, their beginning and end
  *   vsock_host.c  the host's end of them: a Unix socket each
+ *   vsock_module.c  the same device with the kernel's module between: it has the queues, and the sockets of open flows
  *
  * The sockets stand in one epoll set, and the loop waits for that. In the loop's own table of files they could not be
  * closed: a file that is taken out of it stays open until all requests that are older than that have ended, and a queue's
@@ -71,6 +72,8 @@ struct vsock_flow {
 	bool readable;	 /* since recvmsg had nothing, there were news */
 	bool ending;	 /* the end is behind what it has */
 	bool hung_up;	 /* it neither reads nor writes any more */
+	bool in_module;	 /* the module has its payload */
+	uint64_t cookie; /* by which the module names it */
 	uint8_t batch;	 /* buffers worth filling with one recvmsg */
 
 	struct loop_op timer;
@@ -90,7 +93,10 @@ struct vsock {
 	struct virtio_device dev;
 	uint64_t guest_cid;
 	int listen_fd;
-	int epoll_fd; /* of all flows' sockets */
+	int epoll_fd;			      /* of all flows' sockets */
+	int module_fd;			      /* -1: we serve the queues */
+	bool module_has_memory, module_waits; /* waits: it took no more packets */
+	uint64_t next_cookie;
 	uint32_t ports_n;
 	struct vmspec_port ports[VMSPEC_PORTS_MAX];
 	bool active, was_active, tell_reset, ending, tx_waits;
@@ -118,6 +124,23 @@ static inline bool vsock_can_reset(const struct vsock *v)
 }
 /* Fills the guest's buffers with what there is to say. */
 void vsock_pump(struct vsock *v);
+
+/* vsock.c */
+/* A packet whose payload, if any, went elsewhere. */
+void vsock_take_header(struct vsock *v, const struct vsock_packet *p);
+
+/* vsock_module.c: nothing of this without v->module_fd */
+/* Hands the queues over, and takes them back. Negative errno. */
+int vsock_module_start(struct vsock *v);
+void vsock_module_stop(struct vsock *v);
+/* It has something to read, or takes packets again. */
+void vsock_module_news(struct vsock *v);
+/* A packet without payload. false: it takes no more for now; news come when it does. */
+bool vsock_module_send(struct vsock *v, const struct vsock_packet *p);
+/* The module keeps what the guest sends on the flow; lets the flow go; takes it back, with its credit. */
+int vsock_module_attach(struct vsock_flow *f);
+void vsock_module_open(struct vsock_flow *f);
+void vsock_module_detach(struct vsock_flow *f);
 
 /* vsock_flow.c */
 void vsock_flows_init(struct vsock *v);

@@ -126,6 +126,8 @@ struct vsock_flow *vsock_flow_new(struct vsock *v, int fd, enum vsock_state stat
 
 static void leave_guest(struct vsock_flow *f)
 {
+	if (f->in_module)
+		vsock_module_detach(f);
 	vsock_unsay(f, f->say);
 	unhash(f);
 	loop_cancel(f->v->dev.loop, &f->timer);
@@ -178,16 +180,21 @@ struct vsock_flow *vsock_attach(struct vsock *v, uint32_t guest_port, uint32_t h
 void vsock_ask_guest(struct vsock_flow *f)
 {
 	f->state = VSOCK_ASKED;
-	vsock_say(f, VSOCK_SAY_REQUEST);
+	if (f->v->module_fd >= 0 && vsock_module_attach(f))
+		vsock_kill(f);
+	else
+		vsock_say(f, VSOCK_SAY_REQUEST);
 }
 
 void vsock_driver_up(struct vsock *v)
 {
-	struct vsock_flow *f;
+	struct vsock_flow *f, *next;
 
-	for (f = v->all.next; f != &v->all; f = f->next)
+	for (f = v->all.next; f != &v->all; f = next) {
+		next = f->next;
 		if (f->state == VSOCK_WAITING)
 			vsock_ask_guest(f);
+	}
 }
 
 void vsock_driver_down(struct vsock *v)

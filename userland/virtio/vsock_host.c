@@ -104,6 +104,8 @@ void vsock_opened(struct vsock_flow *f)
 	/* The socket's buffer is empty, so a short line goes in whole. */
 	if (send_some(f, &iov, 1) != n)
 		vsock_say(f, VSOCK_SAY_RST);
+	else if (f->in_module)
+		vsock_module_open(f);
 }
 
 static void accepted(struct loop_op *op, int fd)
@@ -152,7 +154,7 @@ void vsock_listen(struct vsock *v)
 
 bool vsock_reading(const struct vsock_flow *f)
 {
-	return f->state == VSOCK_OPEN && !(f->closed & VIRTIO_VSOCK_SHUTDOWN_SEND) &&
+	return f->state == VSOCK_OPEN && !f->in_module && !(f->closed & VIRTIO_VSOCK_SHUTDOWN_SEND) &&
 	       !(f->peer_closed & VIRTIO_VSOCK_SHUTDOWN_RCV);
 }
 
@@ -333,8 +335,12 @@ static void sockets_done(struct loop_op *op, int res)
 		return;
 	n = epoll_wait(v->epoll_fd, events, EVENTS_MAX, 0);
 	/* A flow that dies on the way stays in memory until the round is over. */
-	for (i = 0; i < n; i++)
-		have_news(events[i].data.ptr, events[i].events);
+	for (i = 0; i < n; i++) {
+		if (events[i].data.ptr == v)
+			vsock_module_news(v);
+		else
+			have_news(events[i].data.ptr, events[i].events);
+	}
 	vsock_watch(v);
 }
 

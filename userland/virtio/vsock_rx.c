@@ -80,6 +80,20 @@ static void put_header(struct vsock *v, const struct virtq_chain *c, const struc
 	virtq_push(v->dev.vq[VSOCK_RX], c->head, VSOCK_HDR_LEN + p->len_bytes);
 }
 
+/* A packet without payload. false: there is no buffer for it. */
+static bool send_header(struct vsock *v, const struct vsock_packet *p)
+{
+	struct iovec iov[RX_SEGMENTS];
+	struct virtq_chain c;
+
+	if (v->module_fd >= 0)
+		return vsock_module_send(v, p);
+	if (!take_buffer(v, &c, iov, 0))
+		return false;
+	put_header(v, &c, p);
+	return true;
+}
+
 /* A header of the flow; tells the guest our credit as every packet does. */
 static struct vsock_packet header(struct vsock_flow *f, uint16_t op, uint32_t flags, uint32_t len_bytes)
 {
@@ -111,9 +125,7 @@ static const struct {
 /* Says one thing other than data. false: no buffer. */
 static bool say_control(struct vsock_flow *f)
 {
-	struct iovec iov[RX_SEGMENTS];
 	struct vsock_packet p;
-	struct virtq_chain c;
 	size_t i;
 
 	/* Nothing counts beside the end. */
@@ -121,15 +133,16 @@ static bool say_control(struct vsock_flow *f)
 		f->say = VSOCK_SAY_RST;
 	for (i = 0; i < ARRAY_SIZE(controls) && !(f->say & controls[i].say); i++)
 		;
-	if (!take_buffer(f->v, &c, iov, 0))
-		return false;
 	p = header(f, controls[i].op, controls[i].say == VSOCK_SAY_SHUTDOWN ? f->closed : 0, 0);
-	put_header(f->v, &c, &p);
+	if (!send_header(f->v, &p))
+		return false;
 	if (controls[i].say == VSOCK_SAY_RST) {
 		vsock_detach(f);
 		return true;
 	}
 	vsock_unsay(f, controls[i].say | VSOCK_SAY_CREDIT);
+	if (controls[i].say == VSOCK_SAY_RESPONSE && f->in_module)
+		vsock_module_open(f);
 	if (controls[i].say == VSOCK_SAY_REQUEST ||
 	    (controls[i].say == VSOCK_SAY_SHUTDOWN && f->closed == VSOCK_SHUTDOWN_BOTH))
 		vsock_set_timer(f);
@@ -233,21 +246,18 @@ static int say_data(struct vsock_flow *f)
 
 static bool say_resets(struct vsock *v)
 {
-	struct iovec iov[RX_SEGMENTS];
 	struct vsock_packet p = { .dst_cid = v->guest_cid,
 				  .type = VIRTIO_VSOCK_TYPE_STREAM,
 				  .op = VIRTIO_VSOCK_OP_RST };
-	struct virtq_chain c;
 
 	while (v->resets_n) {
 		const struct vsock_reset *r = &v->resets[v->resets_at];
 
-		if (!take_buffer(v, &c, iov, 0))
-			return false;
 		p.src_cid = r->host_cid;
 		p.src_port = r->host_port;
 		p.dst_port = r->guest_port;
-		put_header(v, &c, &p);
+		if (!send_header(v, &p))
+			return false;
 		v->resets_at = (v->resets_at + 1) % VSOCK_RESETS_MAX;
 		v->resets_n--;
 	}
@@ -289,13 +299,20 @@ void vsock_pump(struct vsock *v)
 	if (!v->active)
 		return;
 	more = say_all(v, RX_BUDGET);
-	virtio_flush(&v->dev, VSOCK_RX);
-	/* Where buffers are out the driver's next ones must wake us; else its refills need not. */
-	again = more ? v->saying.say_next != &v->saying : virtq_kicks_on(vq);
+	if (v->module_fd >= 0) {
+		again = more && v->saying.say_next != &v->saying;
+	} else {
+		virtio_flush(&v->dev, VSOCK_RX);
+		/* Where buffers are out the driver's next ones must wake us; else its refills need not. */
+		again = more ? v->saying.say_next != &v->saying : virtq_kicks_on(vq);
+	}
 	if (again && !loop_op_busy(&v->pump_op))
 		loop_defer(v->dev.loop, &v->pump_op);
 	if (v->tx_waits && vsock_can_reset(v)) {
 		v->tx_waits = false;
-		virtio_kick_later(&v->dev, VSOCK_TX);
+		if (v->module_fd >= 0)
+			vsock_module_news(v);
+		else
+			virtio_kick_later(&v->dev, VSOCK_TX);
 	}
 }

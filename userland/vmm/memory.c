@@ -6,6 +6,8 @@
 #include <linux/memfd.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/util.h"
@@ -121,6 +123,31 @@ size_t guest_mem_regions(const struct guest_mem *mem, const struct guest_mem_reg
 {
 	*regions = mem->regions;
 	return mem->regions_n;
+}
+
+uint64_t guest_mem_bytes(const struct guest_mem *mem)
+{
+	return mem->bytes;
+}
+
+uint64_t guest_mem_touched(const struct guest_mem *mem)
+{
+	struct stat st;
+
+	/* fstat(2) itself, as the library's may be newfstatat(2), which takes paths and which a jail may not have. */
+	return syscall(SYS_fstat, mem->fd, &st) ? 0 : (uint64_t)st.st_blocks * 512;
+}
+
+int guest_mem_release(const struct guest_mem *mem, const void *hva, uint64_t len)
+{
+	/* One mapping holds both regions, in the order of the file. */
+	const uint64_t off = (uintptr_t)hva - (uintptr_t)mem->regions[0].hva;
+
+	if (off % PAGE || !len || len % PAGE)
+		return -EINVAL;
+	if (off >= mem->bytes || len > mem->bytes - off)
+		return -EFAULT;
+	return fallocate(mem->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)off, (off_t)len) ? -errno : 0;
 }
 
 uint64_t guest_mem_low_bytes(const struct guest_mem *mem)

@@ -48,6 +48,17 @@ int guest_mem_add_readable(struct guest_mem *mem, uint64_t gpa, const void *hva,
 /* As guest_mem_slice, for what is only read: RAM, or what was added as readable. */
 const void *guest_mem_readable(const struct guest_mem *mem, uint64_t gpa, uint64_t len);
 
+/* All RAM. */
+uint64_t guest_mem_bytes(const struct guest_mem *mem);
+/* How much of it the host has pages for. */
+uint64_t guest_mem_touched(const struct guest_mem *mem);
+
+/*
+ * Gives the host's pages of [hva, hva + len) back, a part of what guest_mem_slice gave: the guest finds zeroes there when it
+ * touches them again. -EINVAL: not whole pages; -EFAULT: not guest memory; or what fallocate(2) says.
+ */
+int guest_mem_release(const struct guest_mem *mem, const void *hva, uint64_t len);
+
 /* RAM below the hole. */
 uint64_t guest_mem_low_bytes(const struct guest_mem *mem);
 

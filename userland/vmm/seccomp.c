@@ -2,6 +2,7 @@
 #include "vmm/seccomp.h"
 
 #include <errno.h>
+#include <linux/falloc.h>
 #include <linux/io_uring.h>
 #include <linux/kvm.h>
 #include <signal.h>
@@ -11,6 +12,7 @@
 
 #include "base/seccomp.h"
 #include "base/util.h"
+#include "kmod/uapi/microvm.h"
 
 #define ANY SECCOMP_ANY
 #define OWN_PID SECCOMP_OWN_PID
@@ -41,6 +43,14 @@ static const struct seccomp_rule io_rules[] = {
 	{ SYS_epoll_ctl, ANY, 0 },		/* and news of them */
 	{ SYS_epoll_wait, ANY, 0 },
 	{ SYS_shutdown, ANY, 0 },		/* half-closed ones */
+	{ SYS_ioctl, 1, MICROVM_SET_MEMORY },	/* streams that the kernel's module moves */
+	{ SYS_ioctl, 1, MICROVM_SET_VSOCK },
+	{ SYS_ioctl, 1, MICROVM_STOP_VSOCK },
+	{ SYS_ioctl, 1, MICROVM_ATTACH_FLOW },
+	{ SYS_ioctl, 1, MICROVM_START_FLOW },
+	{ SYS_ioctl, 1, MICROVM_DETACH_FLOW },
+	{ SYS_fallocate, 1, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE }, /* guest memory that goes back */
+	{ SYS_fstat, ANY, 0 },			/* and how much of it there is */
 	{ SYS_brk, ANY, 0 },			/* the C library's allocator */
 	{ SYS_mmap, 2, PROT_NONE },
 	{ SYS_mmap, 2, PROT_READ | PROT_WRITE },

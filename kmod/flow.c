@@ -1,0 +1,562 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Flows and their host streams. */
+#include <linux/file.h>
+#include <linux/hash.h>
+#include <linux/mm.h>
+#include <linux/net.h>
+#include <linux/slab.h>
+#include <net/sock.h>
+
+#include "session.h"
+
+#define BUFFER_MIN 4096u
+#define BUF_ALLOC_MAX (1u << 20)
+#define ALWAYS (EPOLLHUP | EPOLLERR | EPOLLRDHUP)
+#define INPUT (EPOLLIN | EPOLLRDNORM)
+#define OUTPUT (EPOLLOUT | EPOLLWRNORM)
+
+static struct hlist_head *bucket(struct session *s, u32 guest_port, u32 host_port)
+{
+	return &s->buckets[hash_64((u64)guest_port << 32 | host_port, ilog2(FLOW_BUCKETS))];
+}
+
+struct flow *flow_find(struct session *s, u32 guest_port, u32 host_port)
+{
+	struct flow *f;
+
+	hlist_for_each_entry(f, bucket(s, guest_port, host_port), hash)
+		if (f->guest_port == guest_port && f->host_port == host_port)
+			return f;
+	return NULL;
+}
+
+void flow_say(struct flow *f, unsigned int what)
+{
+	if (!f->attached)
+		return;
+	f->say |= what;
+	if (list_empty(&f->saying))
+		list_add_tail(&f->saying, &f->s->saying);
+}
+
+void flow_unsay(struct flow *f, unsigned int what)
+{
+	f->say &= ~what;
+	if (!f->say)
+		list_del_init(&f->saying);
+}
+
+bool flow_reading(const struct flow *f)
+{
+	return f->attached && !f->held && f->sock && !(f->closed & VIRTIO_VSOCK_SHUTDOWN_SEND) &&
+	       !(f->peer_closed & VIRTIO_VSOCK_SHUTDOWN_RCV);
+}
+
+/* ---- news of a stream ---------------------------------------------------------------------------------------------- */
+
+static void mark_ready(struct flow *f)
+{
+	struct session *s = f->s;
+	unsigned long flags;
+
+	spin_lock_irqsave(&s->ready_lock, flags);
+	if (list_empty(&f->ready))
+		list_add_tail(&f->ready, &s->ready);
+	spin_unlock_irqrestore(&s->ready_lock, flags);
+	session_wake(s);
+}
+
+/* In any context, under the wait queue's lock. */
+static int have_news(wait_queue_entry_t *wait, unsigned int mode, int sync, void *key)
+{
+	struct flow *f = container_of(wait, struct flow, wait);
+	const __poll_t mask = key_to_poll(key);
+
+	/* A stream's end comes without a mask. */
+	if (!mask || (mask & ALWAYS))
+		WRITE_ONCE(f->ending, true);
+	if (!mask || (mask & READ_ONCE(f->interest)))
+		mark_ready(f);
+	return 0;
+}
+
+struct flow_table {
+	poll_table table;
+	struct flow *f;
+};
+
+static void add_wait(struct file *file, wait_queue_head_t *head, poll_table *table)
+{
+	struct flow *f = container_of(table, struct flow_table, table)->f;
+
+	/* Sockets have one queue, and so has a pipe's writing end. */
+	if (f->wait_head)
+		return;
+	f->wait_head = head;
+	add_wait_queue(head, &f->wait);
+}
+
+static void listen_to(struct flow *f)
+{
+	struct flow_table t = { .f = f };
+
+	init_waitqueue_func_entry(&f->wait, have_news);
+	init_poll_funcptr(&t.table, add_wait);
+	if (vfs_poll(f->file, &t.table) & ALWAYS)
+		WRITE_ONCE(f->ending, true);
+}
+
+static void set_interest(struct flow *f)
+{
+	WRITE_ONCE(f->interest, ALWAYS | (flow_reading(f) ? INPUT : 0) | (f->len ? OUTPUT : 0));
+	/* A callback sees the new mask, or what it stands for is seen by who asks the stream after this. */
+	smp_mb();
+}
+
+static bool host_hung_up(const struct flow *f)
+{
+	return vfs_poll(f->file, NULL) & (EPOLLHUP | EPOLLERR);
+}
+
+static void let_stream_go(struct flow *f)
+{
+	struct session *s = f->s;
+
+	if (f->wait_head)
+		remove_wait_queue(f->wait_head, &f->wait);
+	f->wait_head = NULL;
+	spin_lock_irq(&s->ready_lock);
+	list_del_init(&f->ready);
+	spin_unlock_irq(&s->ready_lock);
+	if (f->file)
+		fput(f->file);
+	f->file = NULL;
+	f->sock = NULL;
+}
+
+/* ---- to the stream ------------------------------------------------------------------------------------------------- */
+
+static int stream_write(struct flow *f, struct iov_iter *iter)
+{
+	struct msghdr msg = { .msg_flags = MSG_DONTWAIT | MSG_NOSIGNAL };
+	loff_t at = 0;
+	int ret;
+
+	if (f->sock) {
+		msg.msg_iter = *iter;
+		ret = sock_sendmsg(f->sock, &msg);
+	} else {
+		ret = vfs_iter_write(f->file, iter, &at, 0);
+	}
+	switch (ret) {
+	case -EAGAIN:
+	case -EINTR:
+	case -ERESTARTSYS:
+	case -ENOBUFS:
+	case -ENOMEM:
+		return 0;
+	default:
+		return ret;
+	}
+}
+
+int flow_read(struct flow *f, struct iovec *iov, unsigned int n, size_t len)
+{
+	struct msghdr msg = {};
+	int ret;
+
+	iov_iter_init(&msg.msg_iter, ITER_DEST, iov, n, len);
+	ret = sock_recvmsg(f->sock, &msg, MSG_DONTWAIT);
+	return ret == -ERESTARTSYS || ret == -EINTR ? -EAGAIN : ret;
+}
+
+static void buffer_free(struct flow *f)
+{
+	f->s->pending -= f->len;
+	f->s->buffers -= f->size;
+	kvfree(f->buf);
+	f->buf = NULL;
+	f->size = 0;
+	f->at = 0;
+	f->len = 0;
+}
+
+/* Room for len more bytes behind those that wait. false: no memory, or more than all flows may hold. */
+static bool buffer_room(struct flow *f, u32 len)
+{
+	u32 size = max(f->size, BUFFER_MIN);
+	u8 *buf = f->buf;
+
+	if (f->at + f->len + len <= f->size)
+		return true;
+	while (size < f->len + len)
+		size *= 2;
+	if (size > f->size) {
+		if (size - f->size > BUFFERS_MAX - f->s->buffers)
+			return false;
+		buf = kvmalloc(size, GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+		if (!buf)
+			return false;
+	}
+	if (f->len)
+		memmove(buf, f->buf + f->at, f->len);
+	if (buf != f->buf) {
+		kvfree(f->buf);
+		f->s->buffers += size - f->size;
+		f->buf = buf;
+		f->size = size;
+	}
+	f->at = 0;
+	return true;
+}
+
+static void forwarded(struct flow *f, u32 len)
+{
+	f->credit.forwarded += len;
+	if (credit_tell(&f->credit))
+		flow_say(f, SAY_CREDIT);
+}
+
+/* The guest's end is passed on when all before it has been. */
+static void pass_end(struct flow *f)
+{
+	if (f->len || f->write_shut || f->held || !(f->peer_closed & VIRTIO_VSOCK_SHUTDOWN_SEND))
+		return;
+	f->write_shut = true;
+	if (f->sock)
+		kernel_sock_shutdown(f->sock, SHUT_WR);
+	else
+		flow_host_gone(f);
+}
+
+/* Gives the stream what it takes of what waits. */
+static void drain(struct flow *f)
+{
+	struct iov_iter iter;
+	struct kvec vec;
+	int n;
+
+	while (f->len) {
+		vec = (struct kvec){ .iov_base = f->buf + f->at, .iov_len = f->len };
+		iov_iter_kvec(&iter, ITER_SOURCE, &vec, 1, f->len);
+		n = stream_write(f, &iter);
+		if (n < 0) {
+			f->credit.forwarded += f->len;
+			buffer_free(f);
+			flow_host_gone(f);
+			return;
+		}
+		if (!n)
+			return;
+		f->at += n;
+		f->len -= n;
+		f->s->pending -= n;
+		forwarded(f, n);
+	}
+	buffer_free(f);
+	pass_end(f);
+}
+
+int flow_from_guest(struct flow *f, struct iovec *iov, unsigned int n, u32 len)
+{
+	struct iov_iter iter;
+	int sent = 0;
+
+	if (!len)
+		return 0;
+	f->from_guest_bytes += len;
+	f->s->from_guest_bytes += len;
+	if (!f->len && !f->held) {
+		iov_iter_init(&iter, ITER_SOURCE, iov, n, len);
+		sent = stream_write(f, &iter);
+	}
+	if (sent == -EFAULT)
+		return MICROVM_END_RULES;
+	if (sent < 0) {
+		flow_host_gone(f);
+		return 0;
+	}
+	if (sent < len) {
+		if (!buffer_room(f, len - sent))
+			return MICROVM_END_MEMORY;
+		n = iov_cut(&iov, n, sent, len - sent);
+		if (iov_read(f->buf + f->at + f->len, iov, n, len - sent))
+			return MICROVM_END_RULES;
+		f->len += len - sent;
+		f->s->pending += len - sent;
+		if (f->len == len - sent) {
+			set_interest(f);
+			/* There may be room since. */
+			if (!f->held && (vfs_poll(f->file, NULL) & OUTPUT))
+				mark_ready(f);
+		}
+	}
+	forwarded(f, sent);
+	return 0;
+}
+
+void flow_peer_closed(struct flow *f)
+{
+	if (f->held)
+		return;
+	if ((f->peer_closed & VIRTIO_VSOCK_SHUTDOWN_RCV) && f->sock) {
+		flow_unsay(f, SAY_DATA);
+		kernel_sock_shutdown(f->sock, SHUT_RD);
+	}
+	pass_end(f);
+	if (f->file)
+		set_interest(f);
+	if (f->attached && f->peer_closed == VSOCK_SHUTDOWN_BOTH)
+		flow_end(f, MICROVM_END_PEER_DONE);
+}
+
+/* ---- the stream's end ---------------------------------------------------------------------------------------------- */
+
+void flow_host_eof(struct flow *f)
+{
+	f->closed |= VIRTIO_VSOCK_SHUTDOWN_SEND;
+	if (host_hung_up(f)) {
+		flow_host_gone(f);
+		return;
+	}
+	set_interest(f);
+	flow_say(f, SAY_SHUTDOWN);
+}
+
+/* Neither reads nor writes any more. */
+void flow_host_gone(struct flow *f)
+{
+	if (f->len) {
+		f->credit.forwarded += f->len;
+		buffer_free(f);
+	}
+	if (!f->attached)
+		return;
+	f->credit.forwarded = f->credit.received;
+	f->closed = VSOCK_SHUTDOWN_BOTH;
+	flow_end(f, MICROVM_END_HOST_GONE);
+}
+
+static void serve(struct flow *f)
+{
+	if (f->held)
+		return;
+	if (f->len)
+		drain(f);
+	if (!f->attached) {
+		if (!f->len)
+			let_stream_go(f);
+		if (!f->len && f->reported)
+			flow_free(f);
+		return;
+	}
+	set_interest(f);
+	if (flow_reading(f)) {
+		f->readable = true;
+		flow_say(f, SAY_DATA);
+	} else if (f->ending && host_hung_up(f)) {
+		flow_host_gone(f);
+	}
+}
+
+void flow_serve_ready(struct session *s)
+{
+	unsigned int left = s->flows_n;
+	struct flow *f;
+
+	/* Each of them once at most: streams with ever more news do not keep the queues waiting. */
+	while (left--) {
+		spin_lock_irq(&s->ready_lock);
+		f = list_first_entry_or_null(&s->ready, struct flow, ready);
+		if (f)
+			list_del_init(&f->ready);
+		spin_unlock_irq(&s->ready_lock);
+		if (!f)
+			return;
+		serve(f);
+	}
+}
+
+/* ---- life ---------------------------------------------------------------------------------------------------------- */
+
+/* A connected stream socket, or a pipe's writing end, which is opened once more. */
+static int take_stream(struct flow *f, int fd)
+{
+	struct file *file = fget(fd), *own;
+
+	if (!file)
+		return -EBADF;
+	f->sock = sock_from_file(file);
+	if (f->sock && f->sock->type == SOCK_STREAM && f->sock->state == SS_CONNECTED) {
+		f->file = file;
+		return 0;
+	}
+	if (!f->sock && S_ISFIFO(file_inode(file)->i_mode) && (file->f_mode & FMODE_WRITE)) {
+		own = dentry_open(&file->f_path, O_WRONLY | O_NONBLOCK | O_LARGEFILE,
+				  current_cred());
+		fput(file);
+		f->file = IS_ERR(own) ? NULL : own;
+		return PTR_ERR_OR_ZERO(own);
+	}
+	f->sock = NULL;
+	fput(file);
+	return -ENOTSOCK;
+}
+
+static void release(struct flow *f)
+{
+	let_stream_go(f);
+	if (f->buf)
+		buffer_free(f);
+	kfree(f);
+}
+
+int flow_attach(struct session *s, const struct microvm_flow *from)
+{
+	struct flow *f;
+	int ret;
+
+	if (!s->running)
+		return -ENXIO;
+	if (from->flags || from->buf_alloc < BUFFER_MIN || from->buf_alloc > BUF_ALLOC_MAX ||
+	    ((from->closed | from->peer_closed) & ~VSOCK_SHUTDOWN_BOTH) || from->pending_bytes)
+		return -EINVAL;
+	if (flow_find(s, from->guest_port, from->host_port))
+		return -EEXIST;
+	if (s->flows_n >= FLOWS_MAX)
+		return -ENOSPC;
+	f = kzalloc(sizeof(*f), GFP_KERNEL_ACCOUNT);
+	if (!f)
+		return -ENOMEM;
+	f->s = s;
+	INIT_LIST_HEAD(&f->saying);
+	INIT_LIST_HEAD(&f->ready);
+	INIT_LIST_HEAD(&f->end.node);
+	f->end.flow = f;
+	f->guest_port = from->guest_port;
+	f->host_port = from->host_port;
+	f->cookie = from->cookie;
+	f->turn_bytes = from->turn_bytes ?: TURN_BYTES;
+	f->credit = (struct credit){
+		.buf_alloc = from->buf_alloc,
+		.received = from->received,
+		.forwarded = from->forwarded,
+		.told = from->forwarded,
+		.peer_buf_alloc = from->peer_buf_alloc,
+		.peer_forwarded = from->peer_forwarded,
+		.sent = from->sent,
+	};
+	f->closed = from->closed;
+	f->peer_closed = from->peer_closed;
+	f->held = true;
+	f->attached = true;
+	f->batch = 1;
+	ret = credit_sane(&f->credit) ? take_stream(f, from->fd) : -EINVAL;
+	if (ret) {
+		release(f);
+		return ret;
+	}
+	if (!f->sock)
+		f->closed |= VIRTIO_VSOCK_SHUTDOWN_SEND;
+	hlist_add_head(&f->hash, bucket(s, f->guest_port, f->host_port));
+	list_add_tail(&f->all, &s->flows);
+	s->flows_n++;
+	return 0;
+}
+
+int flow_start(struct session *s, const struct microvm_flow_id *id)
+{
+	struct flow *f = flow_find(s, id->guest_port, id->host_port);
+
+	if (!f)
+		return -ENOENT;
+	if (!f->held)
+		return -EBUSY;
+	f->held = false;
+	set_interest(f);
+	listen_to(f);
+	/* A pipe gives nothing. */
+	if (!f->sock)
+		flow_say(f, SAY_SHUTDOWN);
+	if (f->peer_closed)
+		flow_peer_closed(f);
+	/* What came while it was held, and what the stream has. */
+	mark_ready(f);
+	return 0;
+}
+
+void flow_describe(const struct flow *f, struct microvm_flow *out)
+{
+	*out = (struct microvm_flow){
+		.guest_port = f->guest_port,
+		.host_port = f->host_port,
+		.cookie = f->cookie,
+		.fd = -1,
+		.buf_alloc = f->credit.buf_alloc,
+		.received = f->credit.received,
+		.forwarded = f->credit.forwarded,
+		.peer_buf_alloc = f->credit.peer_buf_alloc,
+		.peer_forwarded = f->credit.peer_forwarded,
+		.sent = f->credit.sent,
+		.closed = f->closed,
+		.peer_closed = f->peer_closed,
+		.pending_bytes = f->len,
+		.turn_bytes = f->turn_bytes,
+		.to_guest_bytes = f->to_guest_bytes,
+		.from_guest_bytes = f->from_guest_bytes,
+		.to_guest_packets = f->to_guest_packets,
+		.from_guest_packets = f->from_guest_packets,
+	};
+}
+
+/* Out of the guest's sight. */
+static void leave_guest(struct flow *f)
+{
+	f->attached = false;
+	hlist_del_init(&f->hash);
+	f->say = 0;
+	list_del_init(&f->saying);
+	/* What was never started has nobody to read it. */
+	if (f->held && f->buf)
+		buffer_free(f);
+	set_interest(f);
+	if (!f->len)
+		let_stream_go(f);
+}
+
+void flow_end(struct flow *f, enum microvm_flow_end reason)
+{
+	f->end.ev = (struct microvm_event){ .type = MICROVM_EVENT_FLOW_END, .reason = reason };
+	flow_describe(f, &f->end.ev.flow);
+	leave_guest(f);
+	session_tell(f->s, &f->end);
+}
+
+void flow_forget(struct flow *f)
+{
+	f->reported = true;
+	if (!f->file)
+		flow_free(f);
+}
+
+int flow_detach(struct session *s, struct microvm_flow *out)
+{
+	struct flow *f = flow_find(s, out->guest_port, out->host_port);
+
+	if (!f)
+		return -ENOENT;
+	flow_describe(f, out);
+	leave_guest(f);
+	flow_forget(f);
+	return 0;
+}
+
+void flow_free(struct flow *f)
+{
+	hlist_del_init(&f->hash);
+	list_del_init(&f->saying);
+	list_del_init(&f->end.node);
+	list_del(&f->all);
+	f->s->flows_n--;
+	release(f);
+}

@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * A session: an open file of /dev/microvm, and what its files share.
+ *
+ *	main.c		the device and its calls
+ *	session.c	life of a session, its thread, what goes up to its owner
+ *	vsock.c		the queues: packets from the guest and to it
+ *	flow.c		flows and their host streams
+ *	ring.c packet.c	virtqueues; headers and credit (no locks, no session)
+ *
+ * Locks. session->lock is a mutex and guards everything but what is said to be somebody else's; the thread holds it for a
+ * bounded round of work at a time, in which it may fault pages of the owner's in. session->ready_lock is a spinlock below
+ * the locks of wait queues, for what their callbacks touch.
+ */
+#ifndef MICROVM_SESSION_H
+#define MICROVM_SESSION_H
+
+#include <linux/cred.h>
+#include <linux/fs.h>
+#include <linux/list.h>
+#include <linux/mm_types.h>
+#include <linux/mutex.h>
+#include <linux/poll.h>
+#include <linux/spinlock.h>
+#include <linux/wait.h>
+
+#include "packet.h"
+#include "ring.h"
+#include "uapi/microvm.h"
+
+#define FLOW_BUCKETS 256u
+#define FLOWS_MAX 1024u
+#define BUFFERS_MAX (16u << 20)	  /* memory for what waits for slow streams, all flows */
+#define EVENTS_MAX 128u		  /* packets that wait for the owner */
+#define PACKETS_MAX 256u	  /* of the owner's that wait for buffers */
+#define TX_SEGMENTS 32u		  /* of a packet; Linux sends a header and up to 17 fragments */
+#define RX_SEGMENTS 4u		  /* of one buffer; Linux gives one or two */
+#define RX_BATCH 16u		  /* buffers filled by one read of a stream */
+#define RX_PACKET_MAX (64u << 10) /* payload */
+#define TX_BUDGET 256u		  /* packets of a round */
+#define RX_BUDGET 256u
+#define TURN_BYTES (64u << 10)
+
+struct session;
+
+/* An event for the owner; flows have theirs in them, so that an end is never lost. */
+struct event {
+	struct list_head node;
+	struct microvm_event ev;
+	struct flow *flow; /* that it is a part of; NULL: one of the session's stock */
+};
+
+/* What a flow has to say to the guest, in the order in which that makes sense. Data is before the end of data. */
+enum flow_say {
+	SAY_CREDIT = 1 << 0,
+	SAY_MORE = 1 << 1, /* CREDIT_REQUEST */
+	SAY_DATA = 1 << 2, /* its stream is readable */
+	SAY_SHUTDOWN = 1 << 3,
+};
+
+struct flow {
+	struct session *s;
+	struct hlist_node hash; /* while the guest can find it */
+	struct list_head all;
+	struct list_head saying; /* in s->saying while it has something to say */
+	struct list_head ready;	 /* in s->ready while its stream has news; ready_lock */
+	struct event end;
+	u32 guest_port, host_port, turn_bytes;
+	u64 cookie;
+	struct credit credit;
+	u32 closed, peer_closed;
+	unsigned int say, batch;
+	bool held;	 /* not started yet */
+	bool attached;	 /* neither ended nor detached */
+	bool reported;	 /* nobody will ask for its end any more */
+	bool asked_more; /* CREDIT_REQUEST was sent, no news since */
+	bool readable;	 /* since the last read that had nothing, there were news */
+	bool write_shut;
+	bool ending; /* the end is behind what it has; set without a lock */
+
+	/* The stream; NULL once it is let go. Pipes are opened anew, so that nobody else can make them block. */
+	struct file *file;
+	struct socket *sock; /* NULL: a pipe */
+	wait_queue_head_t *wait_head;
+	wait_queue_entry_t wait;
+	__poll_t interest; /* which news wake the thread; read without a lock */
+
+	/* From the guest, not yet taken by the stream: buf[at..at + len). */
+	u8 *buf;
+	u32 size, at, len;
+	u64 to_guest_bytes, from_guest_bytes, to_guest_packets, from_guest_packets;
+};
+
+/* An eventfd that wakes the thread. */
+struct kick {
+	struct session *s;
+	struct file *file;
+	wait_queue_head_t *head;
+	wait_queue_entry_t wait;
+	poll_table table;
+};
+
+/* Buffers that one read of a stream fills behind their headers. */
+struct batch {
+	unsigned int n, iov_n, payload_n;
+	u32 room[RX_BATCH];
+	struct ring_chain chains[RX_BATCH];
+	struct iovec iov[RX_BATCH * RX_SEGMENTS];     /* whole buffers */
+	struct iovec payload[RX_BATCH * RX_SEGMENTS]; /* without headers, within credit */
+};
+
+struct session {
+	struct mutex lock;
+	bool ended; /* for good */
+
+	/* Owner, and its thread: set once. */
+	struct mm_struct *mm;
+	const struct cred *cred;
+	fl_owner_t files;
+	struct task_struct *owner; /* until the thread has joined its cgroups; the thread's */
+	struct mem_map mem;
+	struct task_struct *worker;
+	unsigned long work; /* bit 0: there is something to do; atomic */
+
+	/* Up. */
+	wait_queue_head_t readers;
+	struct list_head events, free_events;
+	struct event *stock;
+
+	/* vsock */
+	bool running;
+	u64 guest_cid;
+	struct ring rx, tx;
+	struct kick rx_kick, tx_kick;
+	struct eventfd_ctx *rx_call, *tx_call;
+	struct virtio_vsock_hdr *packets; /* the owner's, a ring of PACKETS_MAX */
+	unsigned int packets_at, packets_n;
+	struct iovec tx_iov[TX_SEGMENTS];
+	struct batch *batch;
+
+	/* Flows. */
+	struct hlist_head *buckets;
+	struct list_head flows, saying;
+	spinlock_t ready_lock;
+	struct list_head ready;
+	u32 flows_n, pending, buffers;
+	u64 wakeups, interrupts, to_guest_bytes, from_guest_bytes, to_guest_packets,
+		from_guest_packets, events_n, written;
+};
+
+/* session.c */
+struct session *session_new(void);
+void session_free(struct session *s);
+/* The owner is gone, or never was: everything is let go of but the session itself. */
+void session_end(struct session *s);
+int session_set_memory(struct session *s, const struct microvm_memory *memory);
+/* Under the lock: 0; -ESHUTDOWN, -ENXIO without memory, -EPERM for others than the owner. */
+int session_check_owner(const struct session *s);
+/* From anywhere: the thread has something to do. */
+void session_wake(struct session *s);
+/* Puts an event behind the others. */
+void session_tell(struct session *s, struct event *e);
+/* An event of the stock, or NULL while all of them wait to be read. */
+struct event *session_spare_event(struct session *s);
+void session_drop_events(struct session *s);
+ssize_t session_read(struct file *file, char __user *to, size_t len, loff_t *at);
+
+/* vsock.c; all under the lock */
+int vsock_set(struct session *s, const struct microvm_vsock *v);
+void vsock_stop(struct session *s);
+/* A round of the thread's, which has the owner's memory and credentials. true: there is more to do. */
+bool vsock_serve(struct session *s);
+int vsock_write_packet(struct session *s, const struct virtio_vsock_hdr *h);
+
+/* flow.c; all under the lock */
+struct flow *flow_find(struct session *s, u32 guest_port, u32 host_port);
+int flow_attach(struct session *s, const struct microvm_flow *from);
+int flow_start(struct session *s, const struct microvm_flow_id *id);
+int flow_detach(struct session *s, struct microvm_flow *out);
+void flow_describe(const struct flow *f, struct microvm_flow *out);
+/* The guest knows it no more; the owner is told why. */
+void flow_end(struct flow *f, enum microvm_flow_end reason);
+/* Nobody knows it any more; freed now, or when its stream has taken what is left. */
+void flow_forget(struct flow *f);
+void flow_free(struct flow *f);
+/* Serves the streams that have news. */
+void flow_serve_ready(struct session *s);
+void flow_say(struct flow *f, unsigned int what);
+void flow_unsay(struct flow *f, unsigned int what);
+bool flow_reading(const struct flow *f);
+/* Payload from the guest: 0, or the reason for the flow's end. */
+int flow_from_guest(struct flow *f, struct iovec *iov, unsigned int n, u32 len);
+/* peer_closed has changed. */
+void flow_peer_closed(struct flow *f);
+/* Reads into payload segments: bytes, 0 at the end, or negative errno. */
+int flow_read(struct flow *f, struct iovec *iov, unsigned int n, size_t len);
+/* The stream has reached its end. */
+void flow_host_eof(struct flow *f);
+void flow_host_gone(struct flow *f);
+
+#endif

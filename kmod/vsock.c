@@ -1,0 +1,536 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* The queues: packets from the guest, and to it. */
+#include <linux/eventfd.h>
+#include <linux/file.h>
+#include <linux/slab.h>
+
+#include "compat.h"
+#include "session.h"
+
+/* A rule of the queues was broken, or guest memory is gone: they are left alone from here on. */
+static void broken(struct session *s, int ret)
+{
+	struct event *e = session_spare_event(s);
+
+	if (!s->running)
+		return;
+	s->running = false;
+	/* Should all wait to be read, then the last of the packets makes place: there is nobody to answer it any more. */
+	if (!e)
+		e = list_last_entry(&s->events, struct event, node);
+	e->ev = (struct microvm_event){ .type = MICROVM_EVENT_BROKEN, .reason = ret };
+	session_tell(s, e);
+}
+
+static void flush(struct session *s, struct ring *r, struct eventfd_ctx *call)
+{
+	int ret = ring_flush(r);
+
+	if (ret < 0)
+		broken(s, ret);
+	if (ret <= 0)
+		return;
+	s->interrupts++;
+	compat_eventfd_signal(call);
+}
+
+/* ---- from the guest ------------------------------------------------------------------------------------------------ */
+
+/* A packet with the payload that it brings. */
+struct incoming {
+	struct virtio_vsock_hdr wire;
+	struct packet p;
+	struct iovec *iov;
+	unsigned int iov_n;
+};
+
+static void tell_owner(struct session *s, const struct incoming *in)
+{
+	struct event *e = session_spare_event(s);
+
+	e->ev = (struct microvm_event){ .type = MICROVM_EVENT_PACKET };
+	memcpy(e->ev.packet, &in->wire, sizeof(e->ev.packet));
+	session_tell(s, e);
+}
+
+/* 0, or the reason for the flow's end. */
+static int take_data(struct flow *f, const struct incoming *in)
+{
+	/* After its own end, or over our credit. */
+	if ((f->peer_closed & VIRTIO_VSOCK_SHUTDOWN_SEND) || !credit_receive(&f->credit, in->p.len))
+		return MICROVM_END_RULES;
+	f->from_guest_packets++;
+	f->s->from_guest_packets++;
+	return flow_from_guest(f, in->iov, in->iov_n, in->p.len);
+}
+
+static void take_for_flow(struct flow *f, const struct incoming *in)
+{
+	int end = 0;
+
+	if (!credit_heard(&f->credit, in->p.buf_alloc, in->p.fwd_cnt)) {
+		flow_end(f, MICROVM_END_RULES);
+		return;
+	}
+	f->asked_more = false;
+	switch (in->p.op) {
+	case VIRTIO_VSOCK_OP_RESPONSE:
+		if (f->held)
+			tell_owner(f->s, in);
+		else
+			end = MICROVM_END_RULES;
+		break;
+	case VIRTIO_VSOCK_OP_RST:
+		end = MICROVM_END_RESET;
+		break;
+	case VIRTIO_VSOCK_OP_SHUTDOWN:
+		f->peer_closed |= in->p.flags & VSOCK_SHUTDOWN_BOTH;
+		flow_peer_closed(f);
+		break;
+	case VIRTIO_VSOCK_OP_RW:
+		end = take_data(f, in);
+		break;
+	case VIRTIO_VSOCK_OP_CREDIT_UPDATE:
+		break;
+	case VIRTIO_VSOCK_OP_CREDIT_REQUEST:
+		flow_say(f, SAY_CREDIT);
+		break;
+	default: /* a second REQUEST, and what doesn't exist */
+		end = MICROVM_END_RULES;
+		break;
+	}
+	if (end && f->attached)
+		flow_end(f, end);
+	else if (f->readable && flow_reading(f) && credit_free(&f->credit))
+		flow_say(f, SAY_DATA);
+}
+
+static void take_packet(struct session *s, const struct incoming *in)
+{
+	struct flow *f = NULL;
+
+	/* Not from this guest, or not for the host: there is nobody to tell (5.10.6.4.1). */
+	if (in->p.src_cid != s->guest_cid || in->p.dst_cid != VSOCK_HOST_CID)
+		return;
+	if (in->p.type == VIRTIO_VSOCK_TYPE_STREAM)
+		f = flow_find(s, in->p.src_port, in->p.dst_port);
+	if (f)
+		take_for_flow(f, in);
+	else
+		tell_owner(s, in);
+}
+
+static int serve_chain(struct session *s, struct ring_chain *c)
+{
+	struct incoming in;
+	int ret;
+
+	if (c->in_n || c->out_bytes < VSOCK_HDR_LEN)
+		return -EPROTO;
+	ret = iov_read(&in.wire, c->iov, c->out_n, VSOCK_HDR_LEN);
+	if (ret)
+		return ret;
+	packet_decode(&in.p, &in.wire);
+	if (in.p.len > c->out_bytes - VSOCK_HDR_LEN)
+		return -EPROTO;
+	in.iov = c->iov;
+	in.iov_n = iov_cut(&in.iov, c->out_n, VSOCK_HDR_LEN, in.p.len);
+	take_packet(s, &in);
+	return ring_push(&s->tx, c->head, 0);
+}
+
+/* true: there is more. */
+static bool serve_tx(struct session *s)
+{
+	struct ring_chain c;
+	unsigned int i;
+	int ret = ring_kicks_off(&s->tx);
+
+	for (i = 0; !ret && i < TX_BUDGET; i++) {
+		/* A packet may be the owner's. The owner's next read wakes us. */
+		if (!session_spare_event(s))
+			break;
+		ret = ring_pop(&s->tx, &c, s->tx_iov, TX_SEGMENTS);
+		if (ret <= 0)
+			break;
+		ret = serve_chain(s, &c);
+	}
+	flush(s, &s->tx, s->tx_call);
+	if (!ret && session_spare_event(s))
+		ret = i < TX_BUDGET ? ring_kicks_on(&s->tx) : 1;
+	if (ret < 0)
+		broken(s, ret);
+	return ret > 0;
+}
+
+/* ---- to the guest -------------------------------------------------------------------------------------------------- */
+
+/* Takes a buffer that has room for a header and min_payload. 1; 0: none is there; or negative errno. */
+static int take_buffer(struct session *s, struct ring_chain *c, struct iovec *iov, u32 min_payload)
+{
+	int ret = ring_pop(&s->rx, c, iov, RX_SEGMENTS);
+
+	if (ret > 0 && (c->out_n || c->in_bytes < VSOCK_HDR_LEN + min_payload))
+		ret = -EPROTO;
+	return ret;
+}
+
+static int put_header(struct session *s, const struct ring_chain *c,
+		      const struct virtio_vsock_hdr *h, u32 payload)
+{
+	int ret = iov_write(c->iov, c->in_n, h, sizeof(*h));
+
+	return ret ?: ring_push(&s->rx, c->head, VSOCK_HDR_LEN + payload);
+}
+
+/* A header of the flow; tells the guest our credit as every packet does. */
+static void make_header(struct flow *f, u16 op, u32 flags, u32 len, struct virtio_vsock_hdr *h)
+{
+	const struct packet p = {
+		.src_cid = VSOCK_HOST_CID,
+		.dst_cid = f->s->guest_cid,
+		.src_port = f->host_port,
+		.dst_port = f->guest_port,
+		.type = VIRTIO_VSOCK_TYPE_STREAM,
+		.op = op,
+		.flags = flags,
+		.len = len,
+		.buf_alloc = f->credit.buf_alloc,
+		.fwd_cnt = f->credit.forwarded,
+	};
+
+	f->credit.told = f->credit.forwarded;
+	flow_unsay(f, SAY_CREDIT);
+	packet_encode(&p, h);
+}
+
+static int send_header(struct session *s, const struct virtio_vsock_hdr *h)
+{
+	struct iovec iov[RX_SEGMENTS];
+	struct ring_chain c;
+	int ret = take_buffer(s, &c, iov, 0);
+
+	if (ret <= 0)
+		return ret;
+	return put_header(s, &c, h, 0) ?: 1;
+}
+
+/* 1: one thing was said; 0: no buffer; or negative errno. */
+static int say_control(struct flow *f)
+{
+	struct virtio_vsock_hdr h;
+	unsigned int what;
+	int ret;
+
+	if (f->say & SAY_CREDIT) {
+		what = SAY_CREDIT;
+		make_header(f, VIRTIO_VSOCK_OP_CREDIT_UPDATE, 0, 0, &h);
+	} else if (f->say & SAY_MORE) {
+		what = SAY_MORE;
+		make_header(f, VIRTIO_VSOCK_OP_CREDIT_REQUEST, 0, 0, &h);
+	} else {
+		what = SAY_SHUTDOWN;
+		make_header(f, VIRTIO_VSOCK_OP_SHUTDOWN, f->closed, 0, &h);
+	}
+	ret = send_header(f->s, &h);
+	if (ret > 0)
+		flow_unsay(f, what);
+	else
+		flow_say(f, what);
+	return ret;
+}
+
+static int gather(struct session *s, unsigned int max, u32 credit)
+{
+	struct batch *b = s->batch;
+	struct iovec *payload;
+	unsigned int n;
+	int ret;
+
+	b->n = 0;
+	b->iov_n = 0;
+	b->payload_n = 0;
+	while (b->n < max && credit) {
+		struct ring_chain *c = &b->chains[b->n];
+
+		ret = take_buffer(s, c, &b->iov[b->iov_n], 1);
+		if (ret <= 0)
+			return ret;
+		b->room[b->n] = min3(c->in_bytes - VSOCK_HDR_LEN, RX_PACKET_MAX, credit);
+		payload = &b->payload[b->payload_n];
+		memcpy(payload, c->iov, c->in_n * sizeof(*payload));
+		n = iov_cut(&payload, c->in_n, VSOCK_HDR_LEN, b->room[b->n]);
+		memmove(&b->payload[b->payload_n], payload, n * sizeof(*payload));
+		b->payload_n += n;
+		credit -= b->room[b->n];
+		b->iov_n += c->in_n;
+		b->n++;
+	}
+	return 0;
+}
+
+/* Gives len bytes that are in the batch's buffers to the guest, the other buffers back to the queue. Packets, or errno. */
+static int deliver(struct flow *f, u32 len)
+{
+	struct session *s = f->s;
+	struct batch *b = s->batch;
+	struct virtio_vsock_hdr h;
+	unsigned int i;
+	int ret = 0;
+	u32 part;
+
+	f->credit.sent += len;
+	f->to_guest_bytes += len;
+	s->to_guest_bytes += len;
+	for (i = 0; !ret && i < b->n && len; i++) {
+		part = min(len, b->room[i]);
+		make_header(f, VIRTIO_VSOCK_OP_RW, 0, part, &h);
+		ret = put_header(s, &b->chains[i], &h, part);
+		len -= part;
+	}
+	ring_unpop(&s->rx, b->n - i);
+	f->to_guest_packets += i;
+	s->to_guest_packets += i;
+	return ret ?: i;
+}
+
+/* Reads from the stream into the guest's buffers. Packets sent, -ENOBUFS when there were no buffers, or another errno. */
+static int say_data(struct flow *f)
+{
+	struct session *s = f->s;
+	struct batch *b = s->batch;
+	u32 credit = min(credit_free(&f->credit), f->turn_bytes), room = 0;
+	int ret, got, sent;
+	unsigned int i;
+
+	if (!credit) {
+		/* News of credit bring it back; asked for once, should the guest not give them by itself. */
+		flow_unsay(f, SAY_DATA);
+		if (!f->asked_more)
+			flow_say(f, SAY_MORE);
+		f->asked_more = true;
+		return 0;
+	}
+	ret = gather(s, f->batch, credit);
+	if (ret < 0)
+		return ret;
+	if (!b->n)
+		return -ENOBUFS;
+	for (i = 0; i < b->n; i++)
+		room += b->room[i];
+	got = flow_read(f, b->payload, b->payload_n, room);
+	sent = deliver(f, max(got, 0));
+	if (sent < 0 || got == -EFAULT)
+		return sent < 0 ? sent : got;
+	if (got > 0)
+		f->batch = got == room ? min(f->batch * 2, RX_BATCH) : max(sent, 1);
+	/* Where it is not known that an end comes, a short count says that this is all. */
+	if (got > 0 && (got == room || READ_ONCE(f->ending)))
+		return sent;
+	f->readable = false;
+	flow_unsay(f, SAY_DATA);
+	if (!got)
+		flow_host_eof(f);
+	else if (got < 0 && got != -EAGAIN)
+		flow_host_gone(f);
+	return sent;
+}
+
+/* 1: all was said; 0: no buffers; or negative errno. */
+static int say_written(struct session *s)
+{
+	int ret = 1;
+
+	while (s->packets_n) {
+		ret = send_header(s, &s->packets[s->packets_at]);
+		if (ret <= 0)
+			break;
+		if (s->packets_n-- == PACKETS_MAX)
+			wake_up_interruptible_poll(&s->readers, EPOLLOUT | EPOLLWRNORM);
+		s->packets_at = (s->packets_at + 1) % PACKETS_MAX;
+	}
+	return ret;
+}
+
+/* Until nobody has anything to say (1), buffers are out (0), or the budget is (1). */
+static int say_all(struct session *s)
+{
+	int budget = RX_BUDGET, ret = say_written(s);
+	struct flow *f;
+
+	while (ret > 0 && budget > 0 && !list_empty(&s->saying)) {
+		f = list_first_entry(&s->saying, struct flow, saying);
+		if ((f->say & (SAY_CREDIT | SAY_MORE)) || !(f->say & SAY_DATA)) {
+			ret = say_control(f);
+			budget--;
+			continue;
+		}
+		ret = say_data(f);
+		if (ret == -ENOBUFS)
+			return 0;
+		if (ret < 0)
+			return ret;
+		budget -= ret + 1;
+		/* The others first. */
+		if (!list_empty(&f->saying))
+			list_move_tail(&f->saying, &s->saying);
+		ret = 1;
+	}
+	return ret;
+}
+
+/* true: there is more to do. */
+static bool serve_rx(struct session *s)
+{
+	int ret = say_all(s);
+
+	flush(s, &s->rx, s->rx_call);
+	/* Where buffers are out the driver's next ones must wake us; else its refills need not. */
+	if (!ret)
+		ret = ring_kicks_on(&s->rx);
+	else if (ret > 0)
+		ret = list_empty(&s->saying) ? ring_kicks_off(&s->rx) : 1;
+	if (ret < 0)
+		broken(s, ret);
+	return ret > 0;
+}
+
+bool vsock_serve(struct session *s)
+{
+	bool more = false;
+
+	flow_serve_ready(s);
+	if (s->running)
+		more = serve_tx(s);
+	if (s->running)
+		more |= serve_rx(s);
+	return more && s->running;
+}
+
+/* ---- life ---------------------------------------------------------------------------------------------------------- */
+
+static int kicked(wait_queue_entry_t *wait, unsigned int mode, int sync, void *key)
+{
+	if (key_to_poll(key) & EPOLLIN)
+		session_wake(container_of(wait, struct kick, wait)->s);
+	return 0;
+}
+
+static void add_wait(struct file *file, wait_queue_head_t *head, poll_table *table)
+{
+	struct kick *k = container_of(table, struct kick, table);
+
+	k->head = head;
+	add_wait_queue(head, &k->wait);
+}
+
+/* The eventfd is never read: each of its signals wakes, whatever it counts. */
+static int kick_set(struct session *s, struct kick *k, int fd)
+{
+	struct file *file = eventfd_fget(fd);
+
+	if (IS_ERR(file))
+		return PTR_ERR(file);
+	k->s = s;
+	k->file = file;
+	init_waitqueue_func_entry(&k->wait, kicked);
+	init_poll_funcptr(&k->table, add_wait);
+	vfs_poll(file, &k->table);
+	return 0;
+}
+
+static void kick_clear(struct kick *k)
+{
+	if (!k->file)
+		return;
+	if (k->head)
+		remove_wait_queue(k->head, &k->wait);
+	fput(k->file);
+	k->file = NULL;
+	k->head = NULL;
+}
+
+static int call_set(struct eventfd_ctx **call, int fd)
+{
+	struct eventfd_ctx *ctx = eventfd_ctx_fdget(fd);
+
+	if (IS_ERR(ctx))
+		return PTR_ERR(ctx);
+	*call = ctx;
+	return 0;
+}
+
+static void call_clear(struct eventfd_ctx **call)
+{
+	if (*call)
+		eventfd_ctx_put(*call);
+	*call = NULL;
+}
+
+int vsock_set(struct session *s, const struct microvm_vsock *v)
+{
+	int ret;
+
+	/* Also after the guest broke the rules: what it left is to be stopped first. */
+	if (s->tx_call)
+		return -EBUSY;
+	if (v->guest_cid <= VSOCK_HOST_CID || v->guest_cid >= U32_MAX)
+		return -EINVAL;
+	ret = ring_init(&s->rx, &s->mem, &v->rx, v->features);
+	if (!ret)
+		ret = ring_init(&s->tx, &s->mem, &v->tx, v->features);
+	if (!ret)
+		ret = call_set(&s->rx_call, v->rx.call_fd);
+	if (!ret)
+		ret = call_set(&s->tx_call, v->tx.call_fd);
+	if (!ret)
+		ret = kick_set(s, &s->rx_kick, v->rx.kick_fd);
+	if (!ret)
+		ret = kick_set(s, &s->tx_kick, v->tx.kick_fd);
+	if (ret) {
+		vsock_stop(s);
+		return ret;
+	}
+	s->guest_cid = v->guest_cid;
+	s->running = true;
+	/* What is in the queues already. */
+	session_wake(s);
+	return 0;
+}
+
+void vsock_stop(struct session *s)
+{
+	struct flow *f, *next;
+
+	s->running = false;
+	kick_clear(&s->rx_kick);
+	kick_clear(&s->tx_kick);
+	call_clear(&s->rx_call);
+	call_clear(&s->tx_call);
+	s->packets_n = 0;
+	session_drop_events(s);
+	list_for_each_entry_safe(f, next, &s->flows, all) {
+		struct microvm_flow gone = { .guest_port = f->guest_port,
+					     .host_port = f->host_port };
+
+		if (f->attached)
+			flow_detach(s, &gone);
+	}
+}
+
+int vsock_write_packet(struct session *s, const struct virtio_vsock_hdr *h)
+{
+	struct packet p;
+
+	packet_decode(&p, h);
+	if (p.len)
+		return -EINVAL;
+	if (!s->running)
+		return -ENXIO;
+	if (s->packets_n == PACKETS_MAX)
+		return -EAGAIN;
+	s->packets[(s->packets_at + s->packets_n++) % PACKETS_MAX] = *h;
+	s->written++;
+	session_wake(s);
+	return 0;
+}

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a running sandbox uses, and what it may use from now on: the agent knows the container, the VMM the guest's memory. */
+#include "sandbox/resources.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/util.h"
+#include "oci/pb.h"
+#include "sandbox/remote.h"
+#include "sandbox/vmspec_build.h"
+
+#define ANSWER_TIMEOUT_S 3
+#define CPU_PERIOD_US 100000u
+
+/* ---- the VMM ------------------------------------------------------------------------------------------------------- */
+
+static int connect_balloon(const struct state_ref *ref)
+{
+	const struct timeval limit = { .tv_sec = ANSWER_TIMEOUT_S };
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+	/* The folder's own path may be longer than sun_path. */
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "/proc/self/fd/%d/" STATE_BALLOON_SOCKET, ref->dirfd);
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) ||
+	    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) ||
+	    connect(fd, (struct sockaddr *)&addr, sizeof(addr)))
+		return -errno;
+	return take_fd(&fd);
+}
+
+int sandbox_balloon(const struct state_ref *ref, enum balloon_op op, uint64_t target_bytes,
+		    struct balloon_answer *answer, struct err *e)
+{
+	const struct balloon_request req = { .op = op, .target_bytes = target_bytes };
+	_cleanup_close_ int fd = -1;
+	ssize_t n;
+	int r = remote_check_running(ref, e);
+
+	if (r)
+		return r;
+	fd = connect_balloon(ref);
+	if (fd < 0)
+		return err_errno(e, fd, "%s: its VMM can't be asked about memory", ref->record.name);
+	n = send(fd, &req, sizeof(req), MSG_NOSIGNAL);
+	if (n == sizeof(req))
+		n = recv(fd, answer, sizeof(*answer), 0);
+	if (n < 0)
+		return err_errno(e, errno, "%s: its VMM does not answer", ref->record.name);
+	if (n != sizeof(*answer))
+		return err_set(e, EPROTO, "%s: its VMM is of another version, or gone", ref->record.name);
+	return answer->error ? err_errno(e, answer->error, "%s: its VMM refuses", ref->record.name) : 0;
+}
+
+/* ---- statistics ----------------------------------------------------------------------------------------------------- */
+
+static int ask_stats(struct agent *agent, const char *id, void *arg, struct err *e)
+{
+	struct sandbox_stats *out = arg;
+	Microvm__ContainerRequest req;
+	Microvm__Stats *s;
+	int r;
+
+	microvm__container_request__init(&req);
+	req.id = (char *)(uintptr_t)id;
+	r = agent_stats_container(agent, &req, &s, e);
+	if (r)
+		return r;
+	out->cpu_ns = s->cpu_usage_ns;
+	out->memory_bytes = s->memory_usage_bytes;
+	out->memory_file_bytes = s->memory_file_bytes;
+	out->memory_limit_bytes = s->memory_limit_bytes;
+	out->pids = s->pids;
+	out->io_read_bytes = s->io_read_bytes;
+	out->io_write_bytes = s->io_write_bytes;
+	agent_reply_free(s);
+	return 0;
+}
+
+int sandbox_stats(const struct state_ref *ref, struct sandbox_stats *out, struct err *e)
+{
+	int r;
+
+	*out = (struct sandbox_stats){ .at_ns = monotonic_ns() };
+	r = remote_call(ref, ask_stats, out, e);
+	return r ? r : sandbox_balloon(ref, BALLOON_STATE, 0, &out->vm, e);
+}
+
+/* ---- changes -------------------------------------------------------------------------------------------------------- */
+
+static int send_update(struct agent *agent, const char *id, void *arg, struct err *e)
+{
+	const struct resource_update *u = arg;
+	Microvm__UpdateRequest req;
+	Microvm__Resources res;
+	Microvm__Int64Value pids, quota;
+	Microvm__UInt64Value period;
+	Microvm__CPU cpu;
+
+	microvm__update_request__init(&req);
+	microvm__resources__init(&res);
+	microvm__int64_value__init(&pids);
+	microvm__int64_value__init(&quota);
+	microvm__uint64_value__init(&period);
+	microvm__cpu__init(&cpu);
+	req.id = (char *)(uintptr_t)id;
+	req.resources = &res;
+	if (u->pids_limit) {
+		pids.value = u->pids_limit > 0 ? u->pids_limit : -1;
+		res.pids_limit = &pids;
+	}
+	if (u->nano_cpus) {
+		period.value = CPU_PERIOD_US;
+		quota.value = (int64_t)(u->nano_cpus / (1000000000 / CPU_PERIOD_US));
+		cpu.quota = &quota;
+		cpu.period = &period;
+		res.cpu = &cpu;
+	}
+	return agent_update_container(agent, &req, NULL, e);
+}
+
+static int check_update(const struct state_ref *ref, const struct resource_update *u, struct err *e)
+{
+	const struct sandbox_record *r = &ref->record;
+
+	if (u->mem_bytes && u->mem_bytes < SANDBOX_MEM_MIN)
+		return err_set(e, EINVAL, "%s: --memory: %llu MiB is too small for a guest; give at least %llum",
+			       r->name, (unsigned long long)(u->mem_bytes >> 20),
+			       (unsigned long long)(SANDBOX_MEM_MIN >> 20));
+	if (u->mem_bytes > r->mem_bytes)
+		return err_set(
+			e, EINVAL,
+			"%s: --memory: its VM was made with %llu MiB and can't get more; start it with the most it "
+			"will ever need, and take from that",
+			r->name, (unsigned long long)(r->mem_bytes >> 20));
+	if (u->nano_cpus && (u->nano_cpus < 10000000 || u->nano_cpus > r->vcpus * 1000000000ull))
+		return err_set(e, ERANGE, "%s: --cpus: its VM has %u, so 0.01 to %u will do", r->name, r->vcpus,
+			       r->vcpus);
+	return 0;
+}
+
+int sandbox_update(const struct state_ref *ref, const struct resource_update *u, struct err *e)
+{
+	struct balloon_answer answer;
+	int r = remote_check_running(ref, e);
+
+	if (!r)
+		r = check_update(ref, u, e);
+	if (!r && (u->nano_cpus || u->pids_limit))
+		r = remote_call(ref, send_update, (void *)(uintptr_t)u, e);
+	if (!r && u->mem_bytes)
+		r = sandbox_balloon(ref, BALLOON_TARGET, ALIGN_UP(u->mem_bytes, 4096), &answer, e);
+	return r;
+}
