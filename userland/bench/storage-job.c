@@ -26,7 +26,7 @@
 #define KIB 1024u
 #define MIB (1024u * 1024u)
 #define ENTRIES 1000u /* files in the share's folder "entries" */
-#define KNOWN 20000u  /* and in "known" */
+#define KNOWN 10000u  /* and in "known" */
 #define WARM_PART 4u  /* this part of a job's operations goes first and is not counted */
 
 static char *buffer; /* DEPTH_MAX blocks of 4 KiB, or one of 1 MiB */
@@ -246,15 +246,15 @@ static int run_idle(const struct job *job, unsigned int ops)
 /* ---- the table ------------------------------------------------------------------------------------------------------- */
 
 static const struct job jobs[] = {
-	{ "read-4k", "blk fs", run_data, 500, 4 * KIB, 1, false, true },
-	{ "write-4k", "blk fs", run_data, 500, 4 * KIB, 1, true, true },
-	{ "read-4k-32", "blk fs", run_data, 3000, 4 * KIB, DEPTH_MAX, false, true },
-	{ "write-4k-32", "blk fs", run_data, 3000, 4 * KIB, DEPTH_MAX, true, true },
+	{ "read-4k", "blk fs", run_data, 300, 4 * KIB, 1, false, true },
+	{ "write-4k", "blk fs", run_data, 300, 4 * KIB, 1, true, true },
+	{ "read-4k-32", "blk fs", run_data, 1600, 4 * KIB, DEPTH_MAX, false, true },
+	{ "write-4k-32", "blk fs", run_data, 1600, 4 * KIB, DEPTH_MAX, true, true },
 	{ "read-1m", "blk fs", run_data, 12, MIB, 1, false, false },
 	{ "write-1m", "blk fs", run_data, 12, MIB, 1, true, false },
-	{ "stat", "fs", run_stat, 500, 0, 0, false, false },
-	{ "open-close", "fs", run_open, 500, 0, 0, false, false },
-	{ "create-unlink", "fs", run_create, 200, 0, 0, false, false },
+	{ "stat", "fs", run_stat, 300, 0, 0, false, false },
+	{ "open-close", "fs", run_open, 300, 0, 0, false, false },
+	{ "create-unlink", "fs", run_create, 100, 0, 0, false, false },
 	{ "readdir-1000", "fs", run_readdir, 3, 0, 0, false, false },
 	{ "idle", "", run_idle, 1, 0, 0, false, false },
 	{ "known", "", run_known, 1, 0, 0, false, false },
