@@ -16,7 +16,7 @@ killed() {
 	: >"$work/o"
 	microvm run --name writer -v "$tests:/tests:ro" "${options[@]}" "$bb" /tests/storage-work records "$2" 2000 >"$work/o" 2>"$work/e" &
 	pid=$!
-	until_ok printed 15
+	until_ok printed 8
 	case $4 in
 	supervisor) kill -9 $pid ;;
 	*) kill -9 "$(pgrep -x "$4")" ;;
