@@ -119,21 +119,3 @@ test_git_on_a_share() { # limit 300 s
 	out_is ''
 	is "$(git -C "$scratch/clone" rev-parse 'HEAD^{tree}')" "$(git -C "$scratch/repo" rev-parse 'side^{tree}')" "the clone's content"
 }
-
-# ---- many writers -------------------------------------------------------------------------------------------------
-
-test_eight_writers_in_a_guest() {
-	scratch_fs 32M
-	in_bb --cpus 2 -v "$scratch:/data" -v "$tests:/tests:ro" -- /tests/storage-work writers /data 0 8 8 60
-	run "$tests/storage-work" written "$scratch" 8 60
-	status_is 0
-}
-
-test_four_writers_in_each_of_two_guests() {
-	scratch_fs 32M
-	microvm run --rm -v "$scratch:/data" -v "$tests:/tests:ro" "$bb" /tests/storage-work writers /data 0 4 8 60 >"$work/first" 2>&1 &
-	in_bb -v "$scratch:/data" -v "$tests:/tests:ro" -- /tests/storage-work writers /data 4 4 8 60
-	wait $! || { cat "$work/first"; die "the first guest's writers failed"; }
-	run "$tests/storage-work" written "$scratch" 8 60
-	status_is 0
-}
