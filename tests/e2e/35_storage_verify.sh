@@ -4,14 +4,20 @@
 # shellcheck source=tests/e2e/scratch.sh
 . "$(dirname "${BASH_SOURCE[0]}")/scratch.sh"
 
-# Jobs of fio: name, engine, block size, direct or not, what it does. One after the other, each with a region of its own.
-fio_jobs() { # TARGET OF-ALL-JOBS
-	local name engine bs direct rw n=0
-	printf '%s\n' '[global]' 'verify=crc32c' 'verify_fatal=1' 'verify_backlog=0' 'iodepth=32' 'size=1m' 'end_fsync=1' 'stonewall' \
+# Jobs of fio: name, engine, block size, direct or not, what it does. One after the other, each with a region of its own in
+# each of the disks, or a file in the folder.
+fio_jobs() { # DISK… or FOLDER
+	local target name engine bs direct rw n=0
+	printf '%s\n' '[global]' 'verify=crc32c' 'verify_fatal=1' 'verify_backlog=0' 'iodepth=32' 'size=512k' 'end_fsync=1' 'stonewall' \
 		'group_reporting' 'create_on_open=1' 'fallocate=none' 'thread'
 	while read -r name engine bs direct rw; do
-		printf '[%s]\nioengine=%s\nbs=%s\ndirect=%s\nrw=%s\n' "$name" "$engine" "$bs" "$direct" "$rw"
-		if [ -d "$1" ]; then printf 'filename=%s/%s\n' "$2" "$name"; else printf 'filename=%s\noffset=%dm\n' "$2" $n; fi
+		for target; do
+			printf '[%s]\nioengine=%s\nbs=%s\ndirect=%s\nrw=%s\n' "$name${target////-}" "$engine" "$bs" "$direct" "$rw"
+			case $target in
+			/dev/*) printf 'filename=%s\noffset=%dk\n' "$target" $((n * 512)) ;;
+			*) printf 'filename=%s/%s\n' "$target" "$name" ;;
+			esac
+		done
 		n=$((n + 1))
 	done <<-'END'
 		aio-4k-direct libaio 4k 1 randwrite
@@ -19,7 +25,7 @@ fio_jobs() { # TARGET OF-ALL-JOBS
 		uring-4k-direct io_uring 4k 1 randrw
 		uring-12k-buffered io_uring 12k 0 randwrite
 		uring-2k-buffered io_uring 2k 0 write
-		uring-1m-direct io_uring 1m 1 write
+		uring-256k-direct io_uring 256k 1 write
 	END
 }
 
@@ -36,77 +42,19 @@ fio_twice() { # JOBS-FILE OPTION…
 test_fio_on_a_share() { # limit 300 s
 	mkdir -p "$work/jobs"
 	scratch_fs 64M
-	fio_jobs "$scratch" /data >"$work/jobs/share"
+	fio_jobs /data >"$work/jobs/share"
 	fio_twice share -v "$scratch:/data"
 }
 
 test_fio_on_disks() { # limit 300 s
 	mkdir -p "$work/jobs"
 	scratch_fs 64M
-	truncate -s 6M "$scratch/plain" "$scratch/direct"
-	fio_jobs "$scratch/plain" /dev/vdb >"$work/jobs/disks"
-	fio_twice disks --disk "$scratch/plain"
-	fio_twice disks --disk "$scratch/direct:direct"
-}
-
-# The file system class of stress-ng: a stressor, the operations that it does at most, and what else it is told. Left out:
-#   bind-mount binderfs     mounts, and a driver, that a container hasn't
-#   chattr file-ioctl fiemap inode-flags verity    ioctls, of which virtio-fs passes none on
-#   fpunch symlink          no bound makes them short (tests/fs/posix.c has both)
-#   dnotify fanotify ioprio procfs eventfd dup     about the guest's kernel, nothing of them is on the share
-stressors='access 20
-chdir 1 --chdir-dirs 64
-chmod 5
-chown 5
-copy-file 1 --copy-file-bytes 128m
-dentry 60 --dentries 60
-dir 5 --dir-dirs 64
-dirdeep 10 --dirdeep-dirs 1 --dirdeep-inodes 60
-dirmany 60
-fallocate 1 --fallocate-bytes 1m
-fcntl 30
-filename 2
-flock 50
-fsize 1
-fstat 5
-getdent 20
-handle 20
-hdd 50 --hdd-bytes 1m
-inotify 1
-io 1
-iomix 50 --iomix-bytes 1m
-lease 3
-link 1
-locka 100
-lockf 50
-lockofd 100
-mknod 10
-open 50
-rename 10
-sync-file 1 --sync-file-bytes 1m
-touch 20
-utime 20
-xattr 1'
-
-test_stress_on_a_share() { # limit 400 s
-	scratch_fs 160M
-	mkdir "$scratch/data"
-	cat >"$work/stress.sh" <<-'END'
-		while read -r name ops more; do
-			stress-ng --"$name" 1 --"$name"-ops "$ops" --timeout 5 --verify --temp-path /data $more >/tmp/out 2>&1 </dev/null ||
-				{ echo "$name: status $?"; grep -E 'fail|error' /tmp/out; }
-		done
-	END
-	run microvm run --rm -i "${tools[@]}" --security-opt seccomp=unconfined -v "$scratch/data:/data" -v "$work/stress.sh:/stress.sh:ro" \
-		"$deb" bash /stress.sh <<<"$stressors"
-	status_is 0
-	out_is ''
-	is "$(ls "$scratch/data")" '' "what is left in the share"
+	truncate -s 3M "$scratch/plain" "$scratch/direct"
+	fio_jobs /dev/vdb /dev/vdc >"$work/jobs/disks"
+	fio_twice disks --disk "$scratch/plain" --disk "$scratch/direct:direct"
 }
 
 # ---- programs that look after their own files ---------------------------------------------------------------------
-
-sql() { echo ".timeout 120000"; cat; }
 
 sqlite_with() { # JOURNAL-MODE
 	local i
@@ -118,74 +66,17 @@ sqlite_with() { # JOURNAL-MODE
 	out_is "$1"
 	# Each a process of its own, and a transaction for each row.
 	for i in 1 2 3; do
-		microvm exec database bash -c "for n in {1..15}; do echo \"insert into t values ($i, \$n, randomblob(3000));\"; done |
+		microvm exec database bash -c "for n in {1..8}; do echo \"insert into t values ($i, \$n, randomblob(3000));\"; done |
 			sqlite3 -bail -cmd '.timeout 120000' /data/db" >"$work/writer.$i" 2>&1 &
 	done
 	for i in 1 2 3; do wait -n || { cat "$work"/writer.*; die "a writer failed"; }; done
 	run microvm exec database sqlite3 /data/db 'pragma integrity_check; select count(*), count(distinct who), sum(length(filling)) from t;'
-	out_is $'ok\n45|3|135000'
+	out_is $'ok\n24|3|72000'
 	run microvm rm -f database
 	# The host's own view.
 	run sqlite3 "$scratch/db" 'pragma integrity_check; select count(*) from t;'
-	out_is $'ok\n45'
+	out_is $'ok\n24'
 }
 
 test_sqlite_with_a_journal() { sqlite_with delete; } # limit 300 s
 test_sqlite_with_a_wal() { sqlite_with wal; } # limit 300 s
-
-test_git_on_a_share() { # limit 300 s
-	scratch_fs 64M
-	cat >"$work/git.sh" <<-'END'
-		set -e
-		export HOME=/tmp GIT_CONFIG_COUNT=3 GIT_CONFIG_KEY_0=user.name GIT_CONFIG_VALUE_0=test GIT_CONFIG_KEY_1=user.email GIT_CONFIG_VALUE_1=t@example.com
-		export GIT_CONFIG_KEY_2=safe.directory GIT_CONFIG_VALUE_2='*'
-		git init -q -b main /data/repo
-		cd /data/repo
-		mkdir -p a/b c
-		for i in 1 2 3 4 5 6; do
-			for f in a/one a/b/two c/three; do seq $i $((i * 700)) >$f; done
-			seq $((i * 9)) >file-$i
-			ln -sf file-$i link
-			git add -A
-			git commit -q -m "commit $i"
-		done
-		git checkout -q -b side HEAD~3
-		echo side >side
-		git add side
-		git commit -q -m side
-		git merge -q --no-edit main
-		git gc -q --aggressive --prune=now
-		git fsck --full --strict
-		git clone -q --no-local /data/repo /data/clone
-		git -C /data/clone fsck --full --strict
-		git status --porcelain
-		git rev-list --count HEAD
-	END
-	run microvm run --rm "${tools[@]}" -v "$scratch:/data" -v "$work/git.sh:/git.sh:ro" "$deb" bash /git.sh
-	status_is 0
-	out_is 8
-	export GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=safe.directory GIT_CONFIG_VALUE_0='*'
-	run git -C "$scratch/repo" fsck --full --strict
-	status_is 0
-	run git -C "$scratch/repo" status --porcelain
-	out_is ''
-	is "$(git -C "$scratch/clone" rev-parse 'HEAD^{tree}')" "$(git -C "$scratch/repo" rev-parse 'side^{tree}')" "the clone's content"
-}
-
-# ---- many writers -------------------------------------------------------------------------------------------------
-
-test_eight_writers_in_a_guest() {
-	scratch_fs 32M
-	in_bb --cpus 2 -v "$scratch:/data" -v "$tests:/tests:ro" -- /tests/storage-work writers /data 0 8 8 60
-	run "$tests/storage-work" written "$scratch" 8 60
-	status_is 0
-}
-
-test_four_writers_in_each_of_two_guests() {
-	scratch_fs 32M
-	microvm run --rm -v "$scratch:/data" -v "$tests:/tests:ro" "$bb" /tests/storage-work writers /data 0 4 8 60 >"$work/first" 2>&1 &
-	in_bb -v "$scratch:/data" -v "$tests:/tests:ro" -- /tests/storage-work writers /data 4 4 8 60
-	wait $! || { cat "$work/first"; die "the first guest's writers failed"; }
-	run "$tests/storage-work" written "$scratch" 8 60
-	status_is 0
-}

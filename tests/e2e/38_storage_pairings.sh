@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# vhost-user is a standard: our file server serves QEMU, and our VMM is served by Debian's virtiofsd. What programs get to
+# vhost-user is a standard: our file server serves QEMU too. What programs get to
 # see is what the host's own file system says (tests/fs/posix.c); `make fs` has the same with an emulated CPU.
 # shellcheck source=tests/e2e/scratch.sh
 . "$(dirname "${BASH_SOURCE[0]}")/scratch.sh"
@@ -15,12 +15,6 @@ test_our_server_under_our_vmm() { # limit 300 s
 
 test_our_server_under_qemu() { # limit 300 s
 	run "$fs_test" --files 20 --vmm qemu-kvm
-	out_has 'ok posix'
-	status_is 0
-}
-
-test_virtiofsd_under_our_vmm() { # limit 300 s
-	run "$fs_test" --files 20 --vmm microvm --server virtiofsd
 	out_has 'ok posix'
 	status_is 0
 }
