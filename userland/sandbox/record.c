@@ -55,8 +55,7 @@ static const struct field fields[] = {
 	FIELD(U64, mem_bytes),	 FIELD(U64, nano_cpus),	     FIELD(U32, vcpus),
 	FIELD(U32, uid),	 FIELD(INT, supervisor_pid), FIELD(INT, vmm_pid),
 	FIELD(INT, init_pid),	 FIELD(STRING, stop_signal), FIELD(U64, stop_timeout_ns),
-	FIELD(LIST, volumes),	 FIELD(LIST, anonymous),
-	FIELD(STRING, vsock),
+	FIELD(LIST, volumes),	 FIELD(LIST, anonymous),     FIELD(STRING, vsock),
 };
 
 static struct json_object *list_to_json(const struct strv *list)
