@@ -17,7 +17,7 @@ test_stats_say_what_is_given_touched_and_returned() {
 	out_has watched
 	is "$(of watched .GivenBytes)" $((128 * mib))
 	is "$(of watched .TargetBytes)" $((128 * mib))
-	is "$(of watched .PIDs)" 1
+	is "$(of watched .Pids)" 1
 	[ "$(of watched .TouchedBytes)" -gt $((8 * mib)) ] || die "a guest that runs has touched something"
 	[ "$(of watched .TouchedBytes)" -lt $((128 * mib)) ] || die "a guest at rest has not touched all"
 	run microvm stats --no-stream nobody

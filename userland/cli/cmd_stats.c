@@ -165,9 +165,20 @@ static int print(const struct watch *w, enum format format, bool no_trunc, struc
 	static const char *const columns[] = { "SANDBOX ID", "NAME", "CPU %", "MEM USAGE / LIMIT", "MEM %",
 					       "BLOCK I/O",  "PIDS", "GIVEN", "TOUCHED",	   "RETURNED" };
 	static const char *const json_columns[] = {
-		"ID",		"Name",		  "CpuNs",	     "MemBytes",    "MemLimitBytes",
-		"PIDs",		"BlockReadBytes", "BlockWriteBytes", "GivenBytes",  "TargetBytes",
-		"TouchedBytes", "ReturnedBytes",  "ReportedBytes",   "BalloonBytes"
+		"ID",
+		"NAME",
+		"CPU NS",
+		"MEM BYTES",
+		"MEM LIMIT BYTES",
+		"PIDS",
+		"BLOCK READ BYTES",
+		"BLOCK WRITE BYTES",
+		"GIVEN BYTES",
+		"TARGET BYTES",
+		"TOUCHED BYTES",
+		"RETURNED BYTES",
+		"REPORTED BYTES",
+		"BALLOON BYTES",
 	};
 	struct table *t = format == FORMAT_JSON ? table_new(format, json_columns, ARRAY_SIZE(json_columns))
 						: table_new(format, columns, ARRAY_SIZE(columns));

@@ -76,7 +76,8 @@ static int ask_stats(struct agent *agent, const char *id, void *arg, struct err 
 	out->cpu_ns = s->cpu_usage_ns;
 	out->memory_bytes = s->memory_usage_bytes;
 	out->memory_file_bytes = s->memory_file_bytes;
-	out->memory_limit_bytes = s->memory_limit_bytes;
+	/* "max" is no number. */
+	out->memory_limit_bytes = s->memory_limit_bytes ? s->memory_limit_bytes : UINT64_MAX;
 	out->pids = s->pids;
 	out->io_read_bytes = s->io_read_bytes;
 	out->io_write_bytes = s->io_write_bytes;
