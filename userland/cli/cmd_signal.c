@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* kill, stop, wait, rm: what is done to one sandbox after the other, each named on stdout when it is done. */
+/* kill, stop, wait, rm, update: what is done to one sandbox after the other, each named on stdout when it is done. */
 #include <errno.h>
 #include <signal.h>
 #include <stddef.h>
@@ -10,6 +10,7 @@
 #include "base/util.h"
 #include "cli/cli.h"
 #include "oci/defaults.h"
+#include "sandbox/resources.h"
 #include "sandbox/sandbox.h"
 #include "sandbox/volumes.h"
 
@@ -204,4 +205,40 @@ const struct command cmd_rm = {
 	.max_args = -1,
 	.fail_status = 1,
 	.run = rm_run,
+};
+
+static const struct opt update_opts[] = {
+	{ "memory", 'm', OPT_SIZE, 0, "SIZE", "what the VM is to do with, of what it was made with",
+	  offsetof(struct resource_update, mem_bytes) },
+	{ "cpus", 0, OPT_CPUS, 0, "N", "of those that its VM has", offsetof(struct resource_update, nano_cpus) },
+	{ "pids-limit", 0, OPT_NUMBER, 0, "N", "most processes in the container; -1: any number",
+	  offsetof(struct resource_update, pids_limit) },
+};
+
+static int update_one(struct state *state, struct state_ref *ref, const void *options, struct err *e)
+{
+	return sandbox_update(ref, options, e);
+}
+
+static int update_run(const struct cli_global *global, void *options, int argc, char **argv, struct err *e)
+{
+	const struct resource_update *u = options;
+
+	if (!u->mem_bytes && !u->nano_cpus && !u->pids_limit)
+		return err_set(e, EINVAL, "what is to change? --memory, --cpus or --pids-limit says so");
+	return for_each(global, argc, argv, update_one, u, true, false, e);
+}
+
+const struct command cmd_update = {
+	.name = "update",
+	.synopsis = "SANDBOX…",
+	.help = "change what running sandboxes may use",
+	.opts = update_opts,
+	.opts_n = ARRAY_SIZE(update_opts),
+	.options_size = sizeof(struct resource_update),
+	.word = WORD_RUNNING,
+	.min_args = 1,
+	.max_args = -1,
+	.fail_status = 1,
+	.run = update_run,
 };

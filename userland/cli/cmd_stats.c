@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* stats, update: what running sandboxes use, and what they may use from now on. */
+/* stats: what running sandboxes use. */
 #include <errno.h>
-#include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "base/log.h"
 #include "base/util.h"
 #include "cli/cli.h"
 #include "sandbox/resources.h"
@@ -239,58 +237,4 @@ const struct command cmd_stats = {
 	.max_args = -1,
 	.fail_status = 1,
 	.run = stats_run,
-};
-
-/* ---- update --------------------------------------------------------------------------------------------------------- */
-
-static const struct opt update_opts[] = {
-	{ "memory", 'm', OPT_SIZE, 0, "SIZE", "what the VM is to do with, of what it was made with",
-	  offsetof(struct resource_update, mem_bytes) },
-	{ "cpus", 0, OPT_CPUS, 0, "N", "of those that its VM has", offsetof(struct resource_update, nano_cpus) },
-	{ "pids-limit", 0, OPT_NUMBER, 0, "N", "most processes in the container; -1: any number",
-	  offsetof(struct resource_update, pids_limit) },
-};
-
-static int update_run(const struct cli_global *global, void *options, int argc, char **argv, struct err *e)
-{
-	const struct resource_update *u = options;
-	struct state *state;
-	int i, r, failed = 0;
-
-	if (!u->mem_bytes && !u->nano_cpus && !u->pids_limit)
-		return err_set(e, EINVAL, "what is to change? --memory, --cpus or --pids-limit says so");
-	r = state_open(global->state, &state, e);
-	for (i = 0; !r && i < argc; i++) {
-		struct err why = ERR_INIT;
-		struct state_ref ref;
-		int one = state_find(state, argv[i], &ref, &why);
-
-		if (!one) {
-			one = sandbox_update(&ref, u, &why);
-			state_ref_free(&ref);
-		}
-		if (one) {
-			log_error("%s", why.msg);
-			failed = 1;
-		} else {
-			puts(argv[i]);
-		}
-	}
-	if (!r)
-		state_close(state);
-	return r ? r : failed;
-}
-
-const struct command cmd_update = {
-	.name = "update",
-	.synopsis = "SANDBOX…",
-	.help = "change what running sandboxes may use",
-	.opts = update_opts,
-	.opts_n = ARRAY_SIZE(update_opts),
-	.options_size = sizeof(struct resource_update),
-	.word = WORD_RUNNING,
-	.min_args = 1,
-	.max_args = -1,
-	.fail_status = 1,
-	.run = update_run,
 };

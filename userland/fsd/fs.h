@@ -31,7 +31,7 @@ struct fs_config {
 	struct xattrmap *xattrmap; /* NULL: names are the same */
 };
 
-#define FS_INODES_DEFAULT (1u << 20) /* a guest that knows as many has spent 600 MiB of its own memory on them */
+#define FS_INODES_DEFAULT (1u << 20) /* about 100 MiB here; the guest keeps more for each itself */
 #define FS_REQ_IOV 8u
 #define FS_IOV_MAX 1024u /* segments of one request */
 

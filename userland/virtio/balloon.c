@@ -28,7 +28,7 @@ enum { BALLOON_INFLATE, BALLOON_DEFLATE, BALLOON_STATS, BALLOON_REPORTING, BALLO
 #define BALLOON_PAGE 4096ull
 #define BALLOON_QUEUE_SIZE 128u
 #define BALLOON_SEGMENTS 64u	    /* Linux reports up to 32 pieces at a time */
-#define BALLOON_PFNS_MAX (1u << 16) /* of one request; Linux names 256 */
+#define BALLOON_PFNS_MAX (1u << 12) /* of one request, which takes a call each at worst; Linux names 256 */
 #define BALLOON_PFNS_CHUNK 256u
 #define BALLOON_STATS_BYTES_MAX 1024u /* a row has 10 */
 #define BALLOON_BATCH 16u	      /* requests before other devices have their turn: one may take a while */

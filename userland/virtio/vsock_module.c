@@ -119,6 +119,18 @@ bool vsock_module_send(struct vsock *v, const struct vsock_packet *p)
 	return false;
 }
 
+/* The flow is ours again, as far as the module has come with it. */
+static void take_back(struct vsock_flow *f, const struct microvm_flow *m)
+{
+	f->in_module = false;
+	f->credit.received = f->credit.forwarded = f->credit.told = m->received;
+	f->credit.peer_buf_alloc = m->peer_buf_alloc;
+	f->credit.peer_forwarded = m->peer_forwarded;
+	f->credit.sent = m->sent;
+	f->closed = m->closed;
+	f->peer_closed = m->peer_closed;
+}
+
 static void flow_ended(struct vsock *v, const struct microvm_event *ev)
 {
 	const struct microvm_flow *m = &ev->flow;
@@ -127,13 +139,7 @@ static void flow_ended(struct vsock *v, const struct microvm_event *ev)
 	/* One of an earlier flow with these ports, which we have given up before. */
 	if (!f || !f->in_module || f->cookie != m->cookie)
 		return;
-	f->in_module = false;
-	f->credit.received = f->credit.forwarded = f->credit.told = m->received;
-	f->credit.peer_buf_alloc = m->peer_buf_alloc;
-	f->credit.peer_forwarded = m->peer_forwarded;
-	f->credit.sent = m->sent;
-	f->closed = m->closed;
-	f->peer_closed = m->peer_closed;
+	take_back(f, m);
 	switch (ev->reason) {
 	case MICROVM_END_PEER_DONE:
 		/* 5.10.6.5: a clean end is answered with RST. */
@@ -238,10 +244,5 @@ void vsock_module_detach(struct vsock_flow *f)
 	f->in_module = false;
 	if (ioctl(f->v->module_fd, MICROVM_DETACH_FLOW, &m))
 		return; /* it has ended; nobody waits for how */
-	f->credit.received = f->credit.forwarded = f->credit.told = m.received;
-	f->credit.peer_buf_alloc = m.peer_buf_alloc;
-	f->credit.peer_forwarded = m.peer_forwarded;
-	f->credit.sent = m.sent;
-	f->closed = m.closed;
-	f->peer_closed = m.peer_closed;
+	take_back(f, &m);
 }
