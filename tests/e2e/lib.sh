@@ -85,29 +85,35 @@ sleeper() {
 
 # ---- what may be left over: nothing ---------------------------------------------------------------------------
 
-snapshot() {
-	echo "== processes"
-	ps -eo pid=,comm= | awk '$2 ~ /^(microvm|microvm-vmm|microvm-fsd|microvm-import|mkfs.erofs)$/' || true
-	echo "== mounts"
-	awk '{ print $5, $9 }' /proc/self/mountinfo | sort
-	echo "== cgroups"
-	find /sys/fs/cgroup -type d | sort
-	echo "== loop devices"
-	losetup --noheadings --output NAME,BACK-FILE 2>/dev/null || true
-	echo "== device mapper"
-	find /dev/mapper ! -type d ! -name control 2>/dev/null || true
-	echo "== sockets"
-	awk '$8 ~ /microvm/ { print $8 }' /proc/net/unix | sort
-	echo "== state"
-	find "$state" -mindepth 2 2>/dev/null | sort
-	echo "== store's temporary files"
-	find "$store/tmp" -mindepth 1 2>/dev/null | sort
-	echo "== temporary files"
+# Each line says what it is. It is looked at twice a test at least, and starting a program costs an emulated host much more
+# than the same work in the shell.
+snapshot() (
+	shopt -s nullglob dotglob globstar
 	{
-		find /tmp /var/tmp /dev/shm -mindepth 1 -maxdepth 1
-		find /run -xdev -mindepth 1 \( -path /run/e2e -o -path "$state" \) -prune -o -print
-	} 2>/dev/null | sort
-}
+		for f in /proc/[0-9]*/comm; do
+			# Whoever has ended since is not there.
+			{ read -r name <"$f"; } 2>/dev/null || continue
+			case $name in
+			microvm | microvm-vmm | microvm-fsd | microvm-import | mkfs.erofs) echo "process ${f//[!0-9]/} $name" ;;
+			esac
+		done
+		while read -r _ _ _ _ at _ rest; do
+			rest=${rest#*- }
+			echo "mount $at ${rest%% *}"
+		done </proc/self/mountinfo
+		while read -r _ _ _ _ _ _ _ path; do
+			if [[ $path == *microvm* ]]; then echo "socket $path"; fi
+		done </proc/net/unix
+		for f in /sys/block/loop*/loop/backing_file; do
+			{ read -r name <"$f"; } 2>/dev/null && echo "loop device $f $name"
+		done
+		for f in /dev/mapper/*; do [ "$f" = /dev/mapper/control ] || echo "device mapper $f"; done
+		for f in /sys/fs/cgroup/**/; do echo "cgroup $f"; done
+		for f in "$state"/*/* "$state"/*/*/**; do echo "state $f"; done
+		for f in "$store"/tmp/* /tmp/* /var/tmp/* /dev/shm/*; do echo "temporary file $f"; done
+		find /run -xdev -mindepth 1 \( -path /run/e2e -o -path "$state" \) -prune -o -printf 'temporary file %p\n' 2>/dev/null
+	} | sort -u
+)
 
 # Ends of processes that nobody waits for take their moment; what is there after 10 s stays. A look takes its own time.
 settled() {
