@@ -7,6 +7,8 @@
 
 # blk_guest VMM CACHE OUT WORDS: VMM is ours, qemu or qemu-iothread; CACHE is cached or direct.
 blk_guest() {
+	# What was written to the page cache before is on disk now: past the cache, the first to come would have to write it back.
+	sync "$storage_dir/disk"
 	local direct='' drive=file=$storage_dir/disk,format=raw,if=none,id=disk,aio=io_uring
 	local append="$guest_words suite=blk $4"
 	if [ "$2" = direct ]; then direct=:direct drive+=,cache=none; else drive+=,cache=writeback; fi
