@@ -283,10 +283,11 @@ START_TEST(what_the_vmm_is_told)
 	struct vmspec spec;
 
 	o.nano_cpus = 2000000000;
+	o.rootfs_device = (char *)"pmem";
 	ck_assert_msg(vmspec_build(&o, &f, &spec, &e) == 0, "%s", e.msg);
 	ck_assert_uint_eq(spec.devices_n, 5);
-	ck_assert_uint_eq(spec.devices[0].type, VMSPEC_BLK);
-	ck_assert_str_eq(spec.devices[0].blk.serial, "rootfs");
+	ck_assert_uint_eq(spec.devices[0].type, VMSPEC_PMEM);
+	ck_assert_uint_eq(spec.devices[0].flags, VMSPEC_PMEM_READONLY);
 	ck_assert_uint_eq(spec.devices[1].flags, VMSPEC_BLK_READONLY);
 	ck_assert_str_eq(spec.devices[1].blk.serial, "abc");
 	ck_assert_uint_eq(spec.devices[1].blk.queues, 2);

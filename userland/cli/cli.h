@@ -24,7 +24,16 @@ enum opt_kind {
 };
 
 /* What stands where an argument or a value is expected: completion's source. */
-enum word_kind { WORD_ANY, WORD_IMAGE, WORD_CONTAINER, WORD_RUNNING, WORD_FILE, WORD_COMMAND, WORD_FORMAT };
+enum word_kind {
+	WORD_ANY,
+	WORD_IMAGE,
+	WORD_CONTAINER,
+	WORD_RUNNING,
+	WORD_FILE,
+	WORD_COMMAND,
+	WORD_FORMAT,
+	WORD_ROOT_DEVICE
+};
 
 struct opt {
 	const char *name;    /* without dashes */

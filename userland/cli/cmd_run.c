@@ -61,6 +61,8 @@ static const struct opt opts[] = {
 	{ "kernel", 0, OPT_STRING, WORD_FILE, "FILE", "vmlinux with PVH entry in place of ours", AT(kernel) },
 	{ "initramfs", 0, OPT_STRING, WORD_FILE, "FILE", "initramfs with a microvm-agent in place of ours",
 	  AT(initramfs) },
+	{ "rootfs-device", 0, OPT_STRING, WORD_ROOT_DEVICE, "blk|pmem",
+	  "how the guest has the image: as a disk (blk), or as memory (pmem)", AT(rootfs_device) },
 	{ "kernel-args", 0, OPT_STRING, 0, "WORDS", "more words for the kernel's command line", AT(kernel_args) },
 	{ "vsock", 0, OPT_STRING, 0, "PATH", "streams go through the VMM (user) or the kernel module (kernel)",
 	  AT(vsock) },

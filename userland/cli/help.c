@@ -125,6 +125,10 @@ static void offer_word(enum word_kind kind, const char *prefix)
 		offer("json", prefix);
 		offer("table", prefix);
 		break;
+	case WORD_ROOT_DEVICE:
+		offer("blk", prefix);
+		offer("pmem", prefix);
+		break;
 	case WORD_FILE:
 	case WORD_ANY: break; /* the shell's own */
 	}

@@ -242,7 +242,8 @@ static int await(struct sandbox *s, struct answer *a, struct err *e)
 
 static int create(struct sandbox *s, Microvm__RootFile **files, size_t files_n, uint64_t writable, struct err *e)
 {
-	static char *no_options[] = { NULL };
+	const bool pmem = str_eq(s->options->rootfs_device, "pmem");
+	static char *dax[] = { (char *)"dax=always" };
 	const struct share *root = shares_root(&s->shares);
 	Microvm__CreateContainerRequest req;
 	Microvm__Rootfs rootfs;
@@ -252,8 +253,9 @@ static int create(struct sandbox *s, Microvm__RootFile **files, size_t files_n, 
 
 	microvm__rootfs__init(&rootfs);
 	rootfs.fstype = (char *)"erofs";
-	rootfs.source = (char *)"/dev/vda";
-	rootfs.options = no_options;
+	rootfs.source = (char *)(pmem ? "/dev/pmem0" : "/dev/vda");
+	rootfs.options = dax;
+	rootfs.n_options = pmem ? ARRAY_SIZE(dax) : 0;
 	rootfs.overlay = true;
 	if (root) {
 		/* The first of the shares. */

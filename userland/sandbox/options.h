@@ -48,6 +48,7 @@ struct run_options {
 	uint64_t shm_bytes; /* 0: 64 MiB */
 	struct strv labels;
 	struct strv volume, mount, disk; /* shares.h has their syntax */
+	char *rootfs_device;		 /* how the guest has the image: NULL or "blk", or "pmem" */
 
 	uint64_t mem_bytes;	  /* of the whole VM */
 	uint64_t nano_cpus;	  /* 0: one vCPU, no quota */

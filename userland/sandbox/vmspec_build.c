@@ -71,11 +71,15 @@ static void add_disks(const struct vm_facts *f, struct vmspec *spec)
 	}
 }
 
-static void add_devices(const struct vm_facts *f, struct vmspec *spec)
+static void add_devices(const struct run_options *o, const struct vm_facts *f, struct vmspec *spec)
 {
 	struct vmspec_device *dev;
 
-	if (f->rootfs_fd >= 0) {
+	if (f->rootfs_fd >= 0 && str_eq(o->rootfs_device, "pmem")) {
+		dev = vmspec_add(spec, VMSPEC_PMEM);
+		dev->flags = VMSPEC_PMEM_READONLY;
+		dev->pmem.fd = f->rootfs_fd;
+	} else if (f->rootfs_fd >= 0) {
 		dev = vmspec_add(spec, VMSPEC_BLK);
 		dev->flags = VMSPEC_BLK_READONLY;
 		dev->blk.fd = f->rootfs_fd;
@@ -124,6 +128,6 @@ int vmspec_build(const struct run_options *o, const struct vm_facts *f, struct v
 	spec->parent_fd = f->parent_fd;
 	spec->uid = spec->gid = f->uid;
 	spec->stop_grace_ms = STOP_GRACE_MS;
-	add_devices(f, spec);
+	add_devices(o, f, spec);
 	return vmspec_check(spec, e);
 }

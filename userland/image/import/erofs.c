@@ -134,9 +134,11 @@ static int explain(int status, char *words, const char *file, struct err *e)
 static int spawn(int dirfd, const char *file, const char *uuid, int err_fd, const sigset_t *mask, pid_t *pid)
 {
 	char source[64];
+	/* Data in whole blocks only (noinline_data): a guest that has the image as memory uses each file where it lies. */
 	char *argv[] = { (char *)"mkfs.erofs",
 			 (char *)"--quiet",
 			 (char *)"--preserve-mtime",
+			 (char *)"-Enoinline_data",
 			 (char *)"-U",
 			 (char *)uuid,
 			 (char *)file,
