@@ -14,7 +14,7 @@ packages=(
 	# the lab, and what is compared with there
 	qemu-system-x86 util-linux procps runc crun socat tmux strace gdb
 	# what runs in guests and below shares in the tests of storage
-	fio sqlite3 dmsetup
+	fio sqlite3 dmsetup stress-ng
 	# lint and documents
 	clang-tidy clang-format shellcheck mandoc man-db git
 )

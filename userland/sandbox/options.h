@@ -50,6 +50,8 @@ struct run_options {
 	struct strv volume, mount, disk; /* shares.h has their syntax */
 
 	uint64_t mem_bytes;	  /* of the whole VM */
+	uint64_t mem_min_bytes;	  /* left to it when the host is short of memory; 0: all */
+	char *balloon;		  /* balloon_path.h; NULL: whatever is best */
 	uint64_t nano_cpus;	  /* 0: one vCPU, no quota */
 	char *kernel, *initramfs; /* NULL: those installed */
 	char *kernel_args;	  /* behind our own */
