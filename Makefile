@@ -80,7 +80,7 @@ PROGRAMS += $(BIN)/$(1)
 endef
 program = $(eval $(call program_rule,$(1),$(2),$(3),$(4)))
 
-.PHONY: help all deps kernel guest images kmod unit fuzz boot fs e2e test lint demo bench install clean
+.PHONY: lab-debug help all deps kernel guest images kmod unit fuzz boot fs e2e test lint demo bench install clean
 
 include userland/rules.mk
 include guest-agent/rules.mk

@@ -119,6 +119,9 @@ union call {
 	struct microvm_flow flow;
 	struct microvm_flow_id id;
 	struct microvm_stats stats;
+	struct microvm_balloon balloon;
+	struct microvm_balloon_state balloon_state;
+	struct microvm_pressure pressure;
 };
 
 /* Calls that the owner alone may make. */
@@ -140,6 +143,15 @@ static int owner_call(struct session *s, unsigned int cmd, union call *c)
 		return flow_start(s, &c->id);
 	case MICROVM_DETACH_FLOW:
 		return flow_detach(s, &c->flow);
+	case MICROVM_SET_BALLOON:
+		return balloon_set(s, &c->balloon);
+	case MICROVM_STOP_BALLOON:
+		balloon_stop(s);
+		return 0;
+	case MICROVM_GET_BALLOON:
+		return balloon_get(s, &c->balloon_state);
+	case MICROVM_PRESSURE:
+		return pressure_exchange(s, &c->pressure);
 	default:
 		return -ENOTTY;
 	}
@@ -149,7 +161,7 @@ static int call(struct session *s, unsigned int cmd, union call *c)
 {
 	switch (cmd) {
 	case MICROVM_GET_FEATURES:
-		c->features = MICROVM_FEATURE_VSOCK;
+		c->features = MICROVM_FEATURE_VSOCK | MICROVM_FEATURE_BALLOON;
 		return 0;
 	case MICROVM_SET_MEMORY:
 		return session_set_memory(s, &c->memory);
@@ -205,7 +217,26 @@ static struct miscdevice microvm_misc = {
 	.mode = 0600,
 };
 
-module_misc_device(microvm_misc);
+static int __init microvm_init(void)
+{
+	int ret = pressure_init();
+
+	if (ret)
+		return ret;
+	ret = misc_register(&microvm_misc);
+	if (ret)
+		pressure_exit();
+	return ret;
+}
+
+static void __exit microvm_exit(void)
+{
+	misc_deregister(&microvm_misc);
+	pressure_exit();
+}
+
+module_init(microvm_init);
+module_exit(microvm_exit);
 
 MODULE_DESCRIPTION("Accelerator for microVM sandboxes");
 MODULE_AUTHOR("The microvm authors");

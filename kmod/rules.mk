@@ -8,6 +8,6 @@ KMODS := $(foreach v,$(KMOD_VERSIONS),$(O)/kmod/$(v)/microvm.ko)
 
 kmod: $(KMODS) ## the kernel module, for 6.12 and 6.1
 
-$(KMODS): $(O)/kmod/%/microvm.ko: $(KMOD_SRCS) kmod/build.sh
+$(KMODS) $(O)/kmod/debug/microvm.ko: $(O)/kmod/%/microvm.ko: $(KMOD_SRCS) kmod/build.sh
 	$(call say,KMOD,$@)
 	$(Q)env -u MAKEFLAGS -u MFLAGS kmod/build.sh $* $(@D) $(KMOD_SRCS)

@@ -70,6 +70,7 @@ static void work(struct session *s)
 		s->wakeups += woken;
 		woken = false;
 		more = vsock_serve(s);
+		more |= balloon_serve(s);
 		mutex_unlock(&s->lock);
 		cond_resched();
 	} while ((more || test_bit(0, &s->work)) && !kthread_should_stop());
@@ -211,6 +212,8 @@ void session_end(struct session *s)
 	mutex_lock(&s->lock);
 	if (s->mm) {
 		vsock_stop(s);
+		balloon_stop(s);
+		pressure_end(s);
 		while (!list_empty(&s->flows))
 			flow_free(list_first_entry(&s->flows, struct flow, all));
 		free_stock(s);

@@ -6,7 +6,10 @@
  *	session.c	life of a session, its thread, what goes up to its owner
  *	vsock.c		the queues: packets from the guest and to it
  *	flow.c		flows and their host streams
+ *	balloon.c	pages that the guest gives back
+ *	pressure.c	how many of them the host wants
  *	ring.c packet.c	virtqueues; headers and credit (no locks, no session)
+ *	pages.c		what the guest names, as ranges of the file that is its memory (the same)
  *
  * Locks. session->lock is a mutex and guards everything but what is said to be somebody else's; the thread holds it for a
  * bounded round of work at a time, in which it may fault pages of the owner's in. session->ready_lock is a spinlock below
@@ -42,6 +45,7 @@
 #define TURN_BYTES (64u << 10)
 
 struct session;
+struct balloon;
 
 /* An event for the owner; flows have theirs in them, so that an end is never lost. */
 struct event {
@@ -109,6 +113,13 @@ struct batch {
 	struct iovec payload[RX_BATCH * RX_SEGMENTS]; /* without headers, within credit */
 };
 
+/* In the list of pressure.c while there is a bell; its lock guards both numbers of pages. */
+struct pressure {
+	struct list_head node;
+	struct eventfd_ctx *bell;
+	u64 spare, wanted;
+};
+
 struct session {
 	struct mutex lock;
 	bool ended; /* for good */
@@ -137,6 +148,9 @@ struct session {
 	unsigned int packets_at, packets_n;
 	struct iovec tx_iov[TX_SEGMENTS];
 	struct batch *batch;
+
+	struct balloon *balloon; /* NULL: none */
+	struct pressure pressure;
 
 	/* Flows. */
 	struct hlist_head *buckets;
@@ -171,6 +185,19 @@ void vsock_stop(struct session *s);
 /* A round of the thread's, which has the owner's memory and credentials. true: there is more to do. */
 bool vsock_serve(struct session *s);
 int vsock_write_packet(struct session *s, const struct virtio_vsock_hdr *h);
+
+/* balloon.c; all under the lock */
+int balloon_set(struct session *s, const struct microvm_balloon *from);
+void balloon_stop(struct session *s);
+int balloon_get(const struct session *s, struct microvm_balloon_state *state);
+/* A round of the thread's. true: there is more to do. */
+bool balloon_serve(struct session *s);
+
+/* pressure.c; what is done to a session under its lock */
+int pressure_init(void);
+void pressure_exit(void);
+int pressure_exchange(struct session *s, struct microvm_pressure *with);
+void pressure_end(struct session *s);
 
 /* flow.c; all under the lock */
 struct flow *flow_find(struct session *s, u32 guest_port, u32 host_port);

@@ -106,7 +106,7 @@ e2e: ## whole commands, in the lab; E2E='20 run_exit' runs the files or tests wi
 	@MICROVM_BUILD=$(abspath $(O)) MICROVM_E2E='$(or $(E2E),$(MICROVM_E2E))' tests/run e2e
 E2E ?=
 .PHONY: e2e-needs
-e2e-needs: all guest images kmod $(BOOT_PROGRAMS) $(TESTBIN)/seccomp-count $(TESTBIN)/kmod-vsock $(GUEST_TESTS)
+e2e-needs: all guest images kmod $(BOOT_PROGRAMS) $(TESTBIN)/seccomp-count $(TESTBIN)/kmod-vsock $(TESTBIN)/kmod-balloon $(GUEST_TESTS)
 
 $(TESTBIN)/seccomp-count: $(O)/obj/tests/e2e/seccomp-count.o $(O)/lib/libbase.a
 	@mkdir -p $(@D)
@@ -118,9 +118,19 @@ $(TESTBIN)/kmod-vsock: $(O)/obj/tests/e2e/kmod-vsock.o $(O)/lib/libvirtio.a $(O)
 	$(call say,LD,$@)
 	$(link_test)
 
+$(TESTBIN)/kmod-balloon: $(O)/obj/tests/e2e/kmod-balloon.o
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(link_test)
+
 lint: ## formats, includes, licences, clang-tidy, shellcheck, sparse, man pages
 	@$(MAKE) --no-print-directory $(parallel) all $(GUEST)/microvm-agent kmod
 	@MICROVM_BUILD=$(abspath $(O)) tests/run lint
+
+# Too slow for every day: KASAN, lockdep, kmemleak and failing allocations under the module's own tests.
+lab-debug: ## the kernel module under a debug kernel (built once a machine, half an hour)
+	@$(MAKE) --no-print-directory $(O)/kmod/debug/microvm.ko $(TESTBIN)/kmod-vsock $(TESTBIN)/kmod-balloon
+	@MICROVM_BUILD=$(abspath $(O)) tests/lab/debug
 
 test: ## builds everything and runs every test; its last line is the sum
 	@$(MAKE) --no-print-directory deps

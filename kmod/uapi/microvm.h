@@ -37,6 +37,19 @@
  *	module knows it no more then, and packets of these ports are the owner's. What the stream had not taken yet still goes
  *	to it, also if the owner closes its own descriptor.
  *
+ * BALLOON
+ *	MICROVM_SET_BALLOON hands queues of a virtio-balloon device (virtio 1.2, 5.5.6) to the module, which serves them in
+ *	the session's thread until MICROVM_STOP_BALLOON. Pages that the guest inflates by or reports as free become holes in
+ *	the file that is its memory: one for each contiguous range of a request, however the guest ordered its pages. What it
+ *	names that is not its memory, or not whole pages, is counted and passed over. Should it break a rule of the queues,
+ *	the queues are left alone and read(2) gives MICROVM_EVENT_BROKEN.
+ *
+ * PRESSURE
+ *	MICROVM_PRESSURE tells how many pages the owner's guest could do without (spare_pages), and takes how many the host
+ *	has wanted since the call before. When the host reclaims memory, wanted_pages grows by some of them, of every session
+ *	that has any, and the eventfd is signalled once for each time. Nothing is taken: that is for the owner to do, and to
+ *	undo when the eventfd stays silent. The first call gives the eventfd, later ones -1; 0 spare pages end it.
+ *
  * ERRORS
  *	EPERM	another process owns the session
  *	EINVAL	an unknown flag, a field that must be zero, a size or an alignment that can't be; a file that is no eventfd
@@ -57,11 +70,12 @@
 #define MICROVM_DEVICE "/dev/microvm"
 
 /* Raised when a call is added; a call, once given, never changes its meaning. */
-#define MICROVM_ABI_VERSION 2
+#define MICROVM_ABI_VERSION 3
 
 #define MICROVM_IOC_MAGIC 0xBB
 
 #define MICROVM_FEATURE_VSOCK (1u << 0)
+#define MICROVM_FEATURE_BALLOON (1u << 1) /* and pressure */
 
 #define MICROVM_REGIONS_MAX 8
 #define MICROVM_QUEUE_SIZE_MAX 1024
@@ -169,6 +183,42 @@ struct microvm_stats {
 	__u32 pending_bytes;   /* now */
 };
 
+enum microvm_balloon_queue {
+	MICROVM_BALLOON_INFLATE = 0,
+	MICROVM_BALLOON_DEFLATE = 1,
+	MICROVM_BALLOON_REPORTING = 2,
+};
+
+#define MICROVM_BALLOON_QUEUES 3
+
+/* Free pages have the guest's own pattern in them, which it would miss (5.5.6.7.2): what it reports stays. */
+#define MICROVM_BALLOON_POISONED (1u << 0)
+
+struct microvm_balloon {
+	__s32 memory_fd; /* a regular file, open for writing, that guest memory is a mapping of */
+	__u32 flags;	 /* MICROVM_BALLOON_* */
+	__aligned_u64 features; /* as with vsock */
+	/* Where in the file each region begins, a multiple of 4096; else 0. */
+	__aligned_u64 offset[MICROVM_REGIONS_MAX];
+	struct microvm_queue queues[MICROVM_BALLOON_QUEUES]; /* size 0: stays with the owner */
+};
+
+/* Since MICROVM_SET_BALLOON. */
+struct microvm_balloon_state {
+	__aligned_u64 requests;	      /* of the guest */
+	__aligned_u64 punches;	      /* holes asked for */
+	__aligned_u64 refused;	      /* not guest memory, or no hole could be made */
+	__aligned_u64 returned_bytes; /* inflated, and reported as free */
+	__aligned_u64 reported_bytes; /* of them, reported as free */
+};
+
+struct microvm_pressure {
+	__s32 event_fd;
+	__u32 flags;		    /* 0 */
+	__aligned_u64 spare_pages;  /* of 4096 bytes */
+	__aligned_u64 wanted_pages; /* out */
+};
+
 /* Returns MICROVM_ABI_VERSION of the loaded module; takes no argument. */
 #define MICROVM_GET_VERSION _IO(MICROVM_IOC_MAGIC, 0x00)
 /* MICROVM_FEATURE_* of the loaded module. */
@@ -185,6 +235,12 @@ struct microvm_stats {
 #define MICROVM_GET_FLOW _IOWR(MICROVM_IOC_MAGIC, 0x25, struct microvm_flow)
 #define MICROVM_GET_STATS _IOR(MICROVM_IOC_MAGIC, 0x26, struct microvm_stats)
 
+#define MICROVM_SET_BALLOON _IOW(MICROVM_IOC_MAGIC, 0x30, struct microvm_balloon)
+/* When it returns nothing touches the queues any more, and no hole is made. No argument. */
+#define MICROVM_STOP_BALLOON _IO(MICROVM_IOC_MAGIC, 0x31)
+#define MICROVM_GET_BALLOON _IOR(MICROVM_IOC_MAGIC, 0x32, struct microvm_balloon_state)
+#define MICROVM_PRESSURE _IOWR(MICROVM_IOC_MAGIC, 0x33, struct microvm_pressure)
+
 /* The same for callers of 32 bits: there is no compat_ioctl that would translate. */
 _Static_assert(sizeof(struct microvm_memory) == 8 + 24 * MICROVM_REGIONS_MAX, "layout");
 _Static_assert(sizeof(struct microvm_queue) == 40, "layout");
@@ -193,5 +249,8 @@ _Static_assert(sizeof(struct microvm_flow_id) == 8, "layout");
 _Static_assert(sizeof(struct microvm_flow) == 96, "layout");
 _Static_assert(sizeof(struct microvm_event) == 104, "layout");
 _Static_assert(sizeof(struct microvm_stats) == 72, "layout");
+_Static_assert(sizeof(struct microvm_balloon) == 16 + 8 * MICROVM_REGIONS_MAX + 120, "layout");
+_Static_assert(sizeof(struct microvm_balloon_state) == 40, "layout");
+_Static_assert(sizeof(struct microvm_pressure) == 24, "layout");
 
 #endif

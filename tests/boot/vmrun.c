@@ -19,6 +19,7 @@
 #include "base/guest.h"
 #include "base/util.h"
 #include "base/vmspec.h"
+#include "sandbox/balloon_path.h"
 #include "sandbox/vmm.h"
 #include "sandbox/vsock_path.h"
 
@@ -39,6 +40,8 @@ static const char help[] =
 	"  --pmem FILE         a virtio-pmem device, read-only; may be repeated\n"
 	"  --vsock PATH        a virtio-vsock device; host side: a Unix socket made at PATH\n"
 	"  --vsock-path PATH   user (the VMM), or kernel (the module moves the payload)\n"
+	"  --balloon PATH      a virtio-balloon device; base/balloon.h's socket is made at PATH\n"
+	"  --balloon-path PATH user (the VMM), or kernel (the module serves its queues)\n"
 	"  --rng               a virtio-rng device\n"
 	"  --console           a virtio console on stdout\n"
 	"  --agent             wait for the agent on host port 1, say when it answered, then let it power off\n"
@@ -50,7 +53,7 @@ static const char help[] =
 	"Exit status: microvm-vmm's.\n";
 
 struct options {
-	const char *vmm, *kernel, *initramfs, *append, *vsock, *vsock_path, *fs_socket;
+	const char *vmm, *kernel, *initramfs, *append, *vsock, *vsock_path, *fs_socket, *balloon, *balloon_path;
 	const char *disks[DISKS_MAX];
 	const char *pmems[DISKS_MAX];
 	size_t disks_n, pmems_n;
@@ -118,9 +121,9 @@ static void add_pmem(struct vmspec *spec, const char *path)
 	dev->flags = VMSPEC_PMEM_READONLY;
 }
 
-static int listen_at(const char *path)
+static int listen_at(const char *path, int type)
 {
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
 	struct sockaddr_un addr;
 
 	fill_addr(&addr, path);
@@ -128,6 +131,16 @@ static int listen_at(const char *path)
 	if (fd < 0 || bind(fd, (struct sockaddr *)&addr, sizeof(addr)) || listen(fd, 16))
 		fail(path, strerror(errno));
 	return fd;
+}
+
+static void add_balloon(struct vmspec *spec, const struct options *o)
+{
+	struct vmspec_device *dev = vmspec_add(spec, VMSPEC_BALLOON);
+	struct err e = ERR_INIT;
+
+	dev->balloon.listen_fd = listen_at(o->balloon, SOCK_SEQPACKET);
+	if (!balloon_path_choose(o->balloon_path, false, &dev->balloon.module_fd, &e))
+		fail("--balloon-path", e.msg);
 }
 
 /* Returns our end of the stream that the agent's connect to host port 1 becomes, or -1. */
@@ -142,7 +155,7 @@ static int add_vsock(struct vmspec *spec, const struct options *o)
 	dev = vmspec_add(spec, VMSPEC_VSOCK);
 	dev->vsock.guest_cid = 3;
 	if (o->vsock)
-		dev->vsock.listen_fd = listen_at(o->vsock);
+		dev->vsock.listen_fd = listen_at(o->vsock, SOCK_STREAM);
 	if (!vsock_path_choose(o->vsock_path, &dev->vsock.module_fd, &e))
 		fail("--vsock-path", e.msg);
 	if (!o->agent)
@@ -179,6 +192,8 @@ static int fill_spec(struct vmspec *spec, const struct options *o, int report_fd
 		add_fs(spec, o->fs_socket);
 	for (i = 0; i < o->pmems_n; i++)
 		add_pmem(spec, o->pmems[i]);
+	if (o->balloon)
+		add_balloon(spec, o);
 	if (o->rng)
 		vmspec_add(spec, VMSPEC_RNG)->rng.fd = open_or_fail("/dev/urandom", O_RDONLY);
 	if (o->console)
@@ -269,6 +284,8 @@ enum {
 	FS,
 	VSOCK,
 	VSOCK_PATH,
+	BALLOON,
+	BALLOON_PATH,
 	RNG,
 	CONSOLE,
 	AGENT,
@@ -290,6 +307,8 @@ static void set_option(struct options *o, int c)
 	case FS: o->fs_socket = optarg; break;
 	case VSOCK: o->vsock = optarg; break;
 	case VSOCK_PATH: o->vsock_path = optarg; break;
+	case BALLOON: o->balloon = optarg; break;
+	case BALLOON_PATH: o->balloon_path = optarg; break;
 	case RNG: o->rng = true; break;
 	case CONSOLE: o->console = true; break;
 	case STAY: o->agent_stay = true; /* fall through */
@@ -333,6 +352,8 @@ static void parse(int argc, char **argv, struct options *o)
 		{ "fs-socket", 1, NULL, FS },
 		{ "vsock", 1, NULL, VSOCK },
 		{ "vsock-path", 1, NULL, VSOCK_PATH },
+		{ "balloon", 1, NULL, BALLOON },
+		{ "balloon-path", 1, NULL, BALLOON_PATH },
 		{ "rng", 0, NULL, RNG },
 		{ "console", 0, NULL, CONSOLE },
 		{ "agent", 0, NULL, AGENT },

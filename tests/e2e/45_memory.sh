@@ -105,3 +105,82 @@ test_guests_do_not_mind_each_other() {
 	is "$(of two .GivenBytes)" $((128 * mib))
 	run microvm rm -f one two
 }
+
+# The balloon at its limit while a guest's memory is written and verified, target after target: nothing is lost or mixed up.
+test_balloon_at_its_limit_corrupts_nothing() { # limit 400 s
+	local root=$work/root file i
+	mkdir -p "$root/tmp" "$root/dev" "$root/proc" "$root/sys"
+	for file in $(ldd /usr/bin/stress-ng | grep -o '/[^ ]*') /usr/bin/stress-ng; do
+		mkdir -p "$root$(dirname "$file")"
+		cp -L "$file" "$root$file"
+	done
+	microvm run --rm --name verified --memory 160m --rootfs "$root" /usr/bin/stress-ng --vm 1 --vm-bytes 40m --vm-method all \
+		--verify --vm-ops 40 --temp-path /tmp >"$work/stress" 2>&1 &
+	local pid=$!
+	until_ok running verified
+	for i in 48 160 64 160 48; do
+		microvm update --memory "${i}m" verified >/dev/null 2>&1 || break
+		sleep 2
+	done
+	status=0
+	wait $pid || status=$?
+	cat "$work/stress"
+	status_is 0
+	! grep -E 'fail:|detected .* bit error' "$work/stress" || die "memory is not what was written"
+}
+
+# ---- the same by the kernel's module ---------------------------------------------------------------------------------
+
+by_the_module() {
+	[ -c /dev/microvm ] || skip "no /dev/microvm"
+	export MICROVM_BALLOON=kernel
+	"$1"
+}
+test_module_freed_memory_goes_back() { by_the_module test_freed_memory_goes_back_by_itself; }
+test_module_update_takes_and_gives_back() { by_the_module test_update_takes_memory_and_gives_it_back; }
+test_module_balloon_gives_way() { by_the_module test_balloon_gives_way_to_who_needs_memory; }
+test_module_balloon_corrupts_nothing() { # limit 400 s
+	by_the_module test_balloon_at_its_limit_corrupts_nothing
+}
+
+test_path_of_the_balloon_is_what_was_asked_for() {
+	[ -c /dev/microvm ] || skip "no /dev/microvm"
+	sleeper plain --memory 64m --balloon user
+	is "$(inspect plain .HostConfig.Balloon)" user
+	microvm rm -f plain
+	sleeper quick --memory 64m --balloon kernel
+	is "$(inspect quick .HostConfig.Balloon)" kernel
+	kill -9 "$(vmm_pid)"
+	microvm rm -f quick
+	is "$(awk '$1 == "microvm" { print $3 }' /proc/modules)" 0 "users of the module"
+	run microvm run --rm --balloon lead "$bb" true
+	refused 125 lead user kernel
+	run microvm run --rm --memory 128m --memory-min 256m "$bb" true
+	refused 125 --memory-min
+	run microvm run --rm --balloon user --memory 128m --memory-min 64m "$bb" true
+	refused 125 --memory-min kernel
+	run microvm check
+	out_has "--balloon kernel"
+}
+
+# The host asks (as if it were short of memory: its shrinkers run), an idle guest gives its page cache, and gets it back later.
+test_host_pressure_takes_from_an_idle_guest() { # limit 200 s
+	[ -c /dev/microvm ] || skip "no /dev/microvm"
+	sleeper lender --memory 192m --memory-min 64m -v lent:/v
+	run microvm exec lender sh -c 'dd if=/dev/zero of=/v/file bs=1M count=90 2>/dev/null; sync; cat /v/file | wc -c'
+	out_is $((90 * mib))
+	[ "$(of lender .TouchedBytes)" -gt $((100 * mib)) ] || die "the cache holds $(of lender .TouchedBytes) bytes"
+	asked() {
+		echo 2 >/proc/sys/vm/drop_caches
+		sleep 1
+		less_than lender .TouchedBytes $((80 * mib))
+	}
+	until_ok asked
+	[ "$(of lender .TargetBytes)" -ge $((64 * mib)) ] || die "it was left with $(of lender .TargetBytes)"
+	run microvm exec lender echo still
+	out_is still
+	given_back() { [ "$(of lender .TargetBytes)" = $((192 * mib)) ] && [ "$(of lender .BalloonBytes)" = 0 ]; }
+	until_ok given_back
+	microvm rm -f lender
+	microvm volume rm lent
+}

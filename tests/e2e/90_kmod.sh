@@ -34,6 +34,15 @@ test_vsock_without_a_vm() { # limit 400 s
 	is "$(complaints)" ""
 }
 
+# The same of the balloon: pages twice, outside of memory and of the rings' own, kills, the host's wishes (tests/e2e/kmod-balloon.c).
+test_balloon_without_a_vm() { # limit 200 s
+	run "$MICROVM_BUILD/tests/kmod-balloon"
+	status_is 0
+	out_has_not FAILED
+	is "$(users)" 0 "users of the module"
+	is "$(complaints)" ""
+}
+
 test_streams_take_the_path_that_was_asked_for() { # limit 300 s
 	local path
 	for path in user kernel; do

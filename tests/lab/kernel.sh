@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# Gets Debian's kernel for the lab, once a machine: kernel.sh 6.12|6.1 prints the folder that holds
+# Gets Debian's kernel for the lab, once a machine: kernel.sh 6.12|6.1|debug prints the folder that holds
 #   release   its `uname -r`          vmlinuz, modules/   what the lab boots
 #   build     the headers' folder, for `make -C … M=…`
 # The packages are unpacked in the cache and not installed; apt checks their signatures.
@@ -12,7 +12,8 @@ version=${1:?kernel.sh 6.12|6.1}
 case $version in
 6.12) image=linux-image-6.12-amd64 headers=linux-headers-6.12-amd64 ;;
 6.1) image=linux-image-amd64 headers=linux-headers-amd64 ;;
-*) die "no kernel $version: it is 6.12 or 6.1" ;;
+debug) exec "$(dirname "${BASH_SOURCE[0]}")/debug-kernel.sh" ;;
+*) die "no kernel $version: it is 6.12, 6.1 or debug" ;;
 esac
 
 cache_root=${MICROVM_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/microvm}

@@ -40,6 +40,7 @@ struct vmspec_device *vmspec_add(struct vmspec *spec, enum vmspec_device_type ty
 	switch (type) {
 	case VMSPEC_BLK: dev->blk.fd = -1; break;
 	case VMSPEC_VSOCK: dev->vsock.listen_fd = dev->vsock.module_fd = -1; break;
+	case VMSPEC_BALLOON: dev->balloon.listen_fd = dev->balloon.module_fd = -1; break;
 	case VMSPEC_CONSOLE: dev->console.out_fd = dev->console.in_fd = -1; break;
 	case VMSPEC_RNG: dev->rng.fd = -1; break;
 	case VMSPEC_PMEM: dev->pmem.fd = -1; break;
@@ -73,6 +74,8 @@ size_t vmspec_fds(struct vmspec *spec, int32_t *fds[VMSPEC_FDS_MAX])
 			fds[n++] = first;
 		if (dev->type == VMSPEC_CONSOLE && dev->console.in_fd >= 0)
 			fds[n++] = &dev->console.in_fd;
+		if (dev->type == VMSPEC_BALLOON && dev->balloon.module_fd >= 0)
+			fds[n++] = &dev->balloon.module_fd;
 		if (dev->type == VMSPEC_VSOCK && dev->vsock.module_fd >= 0)
 			fds[n++] = &dev->vsock.module_fd;
 		for (j = 0; dev->type == VMSPEC_VSOCK && j < min_t(size_t, dev->vsock.ports_n, VMSPEC_PORTS_MAX); j++)
@@ -137,6 +140,12 @@ static int check_device(const struct vmspec *spec, const struct vmspec_device *d
 	case VMSPEC_RNG:
 		if (dev->rng.fd < 0)
 			return err_set(e, EBADF, "rng: no file");
+		break;
+	case VMSPEC_BALLOON:
+		if (dev->balloon.min_bytes > spec->mem_bytes || (dev->balloon.min_bytes && dev->balloon.module_fd < 0))
+			return err_set(e, EINVAL,
+				       "balloon: a minimum of %llu MiB is more than there is, or nobody asks",
+				       (unsigned long long)(dev->balloon.min_bytes >> 20));
 		break;
 	case VMSPEC_PMEM:
 		known = VMSPEC_PMEM_READONLY;

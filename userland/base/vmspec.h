@@ -15,7 +15,7 @@
 #include "base/err.h"
 
 #define VMSPEC_MAGIC 0x6d76736bu /* "mvsk" */
-#define VMSPEC_VERSION 2u
+#define VMSPEC_VERSION 3u
 #define VMSPEC_VCPUS_MAX 32u
 #define VMSPEC_CMDLINE_MAX 2048u /* with the NUL */
 #define VMSPEC_DEVICES_MAX 32u
@@ -74,6 +74,9 @@ struct vmspec_device {
 		} console;
 		struct {
 			int32_t listen_fd; /* listening Unix seqpacket socket for base/balloon.h's requests; -1: none */
+			int32_t module_fd; /* /dev/microvm, which then has the queues of pages; -1: the VMM has them */
+			/* What the guest keeps when the host is short of memory; 0: all, so that nobody asks. */
+			uint64_t min_bytes;
 		} balloon;
 		struct {
 			int32_t fd; /* /dev/urandom */

@@ -227,6 +227,7 @@ static struct json_object *inspect_json(const struct state_ref *ref)
 	json_object_object_add(host, "Memory", json_object_new_uint64(r->mem_bytes));
 	json_object_object_add(host, "NanoCpus", json_object_new_uint64(r->nano_cpus));
 	add_string(host, "Vsock", r->vsock);
+	add_string(host, "Balloon", r->balloon);
 	json_object_object_add(o, "HostConfig", host);
 	host = json_object_new_object();
 	json_object_object_add(host, "Vcpus", json_object_new_int64(r->vcpus));

@@ -15,6 +15,7 @@
 #include "base/cleanup.h"
 #include "base/guest.h"
 #include "base/util.h"
+#include "sandbox/balloon_path.h"
 #include "sandbox/paths.h"
 #include "sandbox/sandbox_private.h"
 #include "sandbox/vmspec_build.h"
@@ -78,13 +79,17 @@ static int open_channels(struct sandbox *s, struct err *e)
 int stage_vmspec(struct sandbox *s, struct err *e)
 {
 	const struct run_options *o = s->options;
-	const char *vsock = vsock_path_choose(o->vsock, &s->module_fd, e);
+	const char *vsock = vsock_path_choose(o->vsock, &s->module_fd, e), *balloon;
 	struct vm_facts f;
 	int r;
 
 	if (!vsock)
 		return -e->code;
 	s->record.vsock = xstrdup(vsock);
+	balloon = balloon_path_choose(o->balloon, o->mem_min_bytes > 0, &s->balloon_module_fd, e);
+	if (!balloon)
+		return -e->code;
+	s->record.balloon = xstrdup(balloon);
 	r = open_guest_file(o->kernel, "--kernel", "vmlinux", &s->kernel_fd, e);
 	if (!r)
 		r = open_guest_file(o->initramfs, "--initramfs", "initramfs.cpio", &s->initramfs_fd, e);
@@ -109,6 +114,7 @@ int stage_vmspec(struct sandbox *s, struct err *e)
 		.listen_fd = s->listen_fd,
 		.balloon_fd = s->balloon_fd,
 		.module_fd = s->module_fd,
+		.balloon_module_fd = s->balloon_module_fd,
 		.control_fd = s->control_guest_fd,
 		.disks = s->shares.disks,
 		.disk_fds = s->disk_fds,
@@ -133,6 +139,7 @@ static void close_vmm_ends(struct sandbox *s)
 	cleanup_closep(&s->listen_fd);
 	cleanup_closep(&s->balloon_fd);
 	cleanup_closep(&s->module_fd);
+	cleanup_closep(&s->balloon_module_fd);
 	cleanup_closep(&s->self_fd);
 	cleanup_closep(&s->control_guest_fd);
 	cleanup_closep(&s->report_vmm_fd);

@@ -16,6 +16,7 @@
 #include "base/util.h"
 #include "image/image.h"
 #include "io/loop.h"
+#include "sandbox/balloon_path.h"
 #include "sandbox/kvm.h"
 #include "sandbox/paths.h"
 #include "sandbox/sandbox.h"
@@ -246,11 +247,13 @@ static void check_module(const struct sandbox_paths *paths, struct check *c)
 	_cleanup_close_ int fd = -1;
 	struct err e = ERR_INIT;
 
-	if (!vsock_module_device_open(&fd, &e)) {
-		found(c, CHECK_OK, "/dev/microvm: streams can go through the kernel (--vsock kernel)");
+	if (!balloon_module_device_open(&fd, &e)) {
+		found(c, CHECK_OK,
+		      "/dev/microvm: streams and memory can go through the kernel (--vsock kernel, --balloon kernel)");
 		return;
 	}
-	found(c, CHECK_OPTIONAL, "%.200s; streams go through microvm-vmm (--vsock user)", e.msg);
+	found(c, CHECK_OPTIONAL, "%.200s; streams and memory go through microvm-vmm (--vsock user, --balloon user)",
+	      e.msg);
 	remedy(c, "everything works without the module");
 }
 

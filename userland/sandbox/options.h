@@ -51,6 +51,8 @@ struct run_options {
 	char *rootfs_device;		 /* how the guest has the image: NULL or "blk", or "pmem" */
 
 	uint64_t mem_bytes;	  /* of the whole VM */
+	uint64_t mem_min_bytes;	  /* left to it when the host is short of memory; 0: all */
+	char *balloon;		  /* balloon_path.h; NULL: whatever is best */
 	uint64_t nano_cpus;	  /* 0: one vCPU, no quota */
 	char *kernel, *initramfs; /* NULL: those installed */
 	char *kernel_args;	  /* behind our own */

@@ -86,6 +86,7 @@ static void init(struct sandbox *s, const struct sandbox_paths *paths, const str
 		.listen_fd = -1,
 		.balloon_fd = -1,
 		.module_fd = -1,
+		.balloon_module_fd = -1,
 		.fsd_fd = -1,
 		.fsd = VMM_INIT,
 		.fsd_log = CONSOLE_INIT,

@@ -27,6 +27,7 @@ void sandbox_record_free(struct sandbox_record *r)
 	free(r->error);
 	free(r->stop_signal);
 	free(r->vsock);
+	free(r->balloon);
 	strv_clear(&r->command);
 	strv_clear(&r->labels);
 	strv_clear(&r->volumes);
@@ -56,6 +57,7 @@ static const struct field fields[] = {
 	FIELD(U32, uid),	 FIELD(INT, supervisor_pid), FIELD(INT, vmm_pid),
 	FIELD(INT, init_pid),	 FIELD(STRING, stop_signal), FIELD(U64, stop_timeout_ns),
 	FIELD(LIST, volumes),	 FIELD(LIST, anonymous),     FIELD(STRING, vsock),
+	FIELD(STRING, balloon),
 };
 
 static struct json_object *list_to_json(const struct strv *list)

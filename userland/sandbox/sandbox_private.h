@@ -68,7 +68,7 @@ struct sandbox {
 	size_t disks_n;
 
 	/* vmspec */
-	int kernel_fd, initramfs_fd, listen_fd, balloon_fd, module_fd, self_fd;
+	int kernel_fd, initramfs_fd, listen_fd, balloon_fd, module_fd, balloon_module_fd, self_fd;
 	int control_fd, control_guest_fd;
 	int report_fd, report_vmm_fd;
 	int log_vmm_fd;

@@ -21,8 +21,13 @@ uint32_t vmspec_build_vcpus(uint64_t nano_cpus)
 	return n < 1 ? 1 : n > UINT32_MAX ? UINT32_MAX : (uint32_t)n;
 }
 
-static int check_memory(uint64_t bytes, uint64_t host_bytes, struct err *e)
+static int check_memory(uint64_t bytes, uint64_t min_bytes, uint64_t host_bytes, struct err *e)
 {
+	if (min_bytes && (min_bytes < SANDBOX_MEM_MIN || min_bytes > bytes))
+		return err_set(e, EINVAL,
+			       "--memory-min: %llu MiB is outside of what a guest needs and has, %llu..%llu MiB",
+			       (unsigned long long)(min_bytes >> 20), (unsigned long long)(SANDBOX_MEM_MIN >> 20),
+			       (unsigned long long)(bytes >> 20));
 	if (bytes < SANDBOX_MEM_MIN)
 		return err_set(e, EINVAL, "--memory: %llu MiB is too small for a guest; give at least %llum",
 			       (unsigned long long)(bytes >> 20), (unsigned long long)(SANDBOX_MEM_MIN >> 20));
@@ -93,8 +98,12 @@ static void add_devices(const struct run_options *o, const struct vm_facts *f, s
 		dev->fs.queues = 1;
 		memcpy(dev->fs.tag, GUEST_SHARE_TAG, sizeof(GUEST_SHARE_TAG));
 	}
-	if (f->balloon_fd >= 0)
-		vmspec_add(spec, VMSPEC_BALLOON)->balloon.listen_fd = f->balloon_fd;
+	if (f->balloon_fd >= 0) {
+		dev = vmspec_add(spec, VMSPEC_BALLOON);
+		dev->balloon.listen_fd = f->balloon_fd;
+		dev->balloon.module_fd = f->balloon_module_fd;
+		dev->balloon.min_bytes = ALIGN_UP(o->mem_min_bytes, 4096);
+	}
 	dev = vmspec_add(spec, VMSPEC_VSOCK);
 	dev->vsock.guest_cid = GUEST_CID;
 	dev->vsock.listen_fd = f->listen_fd;
@@ -111,7 +120,7 @@ int vmspec_build(const struct run_options *o, const struct vm_facts *f, struct v
 	int r;
 
 	vmspec_init(spec);
-	r = check_memory(o->mem_bytes, f->host_mem_bytes, e);
+	r = check_memory(o->mem_bytes, o->mem_min_bytes, f->host_mem_bytes, e);
 	if (!r)
 		r = check_cpus(o->nano_cpus, e);
 	if (!r)

@@ -13,11 +13,12 @@
 struct vm_facts {
 	int kvm_fd, kernel_fd, initramfs_fd;
 	int report_fd, log_fd, parent_fd;
-	int rootfs_fd;	/* the image's EROFS; -1: none */
-	int listen_fd;	/* for other processes that want to reach the agent */
-	int balloon_fd; /* for those that ask or say how much memory there is; -1: the guest has no balloon */
-	int module_fd;	/* /dev/microvm; -1: the VMM moves the streams' payload */
-	int control_fd; /* our end's peer: what the agent connects to */
+	int rootfs_fd;	       /* the image's EROFS; -1: none */
+	int listen_fd;	       /* for other processes that want to reach the agent */
+	int balloon_fd;	       /* for those that ask or say how much memory there is; -1: the guest has no balloon */
+	int module_fd;	       /* /dev/microvm; -1: the VMM moves the streams' payload */
+	int balloon_module_fd; /* another; -1: the VMM gives the guest's pages back */
+	int control_fd;	       /* our end's peer: what the agent connects to */
 	const struct disk *disks;
 	const int *disk_fds; /* as many */
 	size_t disks_n;

@@ -5,60 +5,29 @@
  * names what is free by itself, 2 MiB and more at a time, and takes it back by touching it.
  *
  * What a guest names is looked up in its own memory and nowhere else; a page that it was not done with is its own loss.
+ * Where the kernel's module has the queues of pages (balloon_module.c), the same happens there.
  * Free page hinting is not offered: a guest may take a hinted page back before the hint is read, which is fine for who
  * copies memory and no good to who throws it away.
  */
 #include <errno.h>
-#include <linux/virtio_balloon.h>
 #include <poll.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "base/balloon.h"
 #include "base/log.h"
 #include "base/util.h"
-#include "virtio/devices.h"
+#include "virtio/balloon.h"
 #include "virtio/iov.h"
 
-enum { BALLOON_INFLATE, BALLOON_DEFLATE, BALLOON_STATS, BALLOON_REPORTING, BALLOON_QUEUES };
-
-#define BALLOON_PAGE 4096ull
 #define BALLOON_QUEUE_SIZE 128u
 #define BALLOON_SEGMENTS 64u	    /* Linux reports up to 32 pieces at a time */
 #define BALLOON_PFNS_MAX (1u << 12) /* of one request, which takes a call each at worst; Linux names 256 */
 #define BALLOON_PFNS_CHUNK 256u
 #define BALLOON_STATS_BYTES_MAX 1024u /* a row has 10 */
 #define BALLOON_BATCH 16u	      /* requests before other devices have their turn: one may take a while */
-#define BALLOON_CLIENTS_MAX 4u
 #define BALLOON_STATS_NS (500ull * 1000000)
-
-struct balloon_client {
-	int fd; /* -1: free */
-	uint64_t since;
-	bool waits; /* for news from the guest */
-};
-
-struct balloon {
-	struct virtio_device dev;
-	int listen_fd, epoll_fd;
-	bool active, ending;
-	unsigned int stats_queue, reporting_queue; /* BALLOON_QUEUES: there is none */
-
-	/* The configuration: written by vCPUs (actual, poison) and by the io thread (target), read by both. */
-	_Atomic uint32_t target_pages, actual_pages, poison;
-
-	uint64_t returned_bytes, reported_bytes;
-	bool has_stats_buffer, stats_asked;
-	uint16_t stats_head;
-	uint64_t stats[BALLOON_STATS_N];
-
-	struct loop_op accept_op, news_op, stats_timer;
-	uint64_t clients_n; /* ever */
-	struct balloon_client clients[BALLOON_CLIENTS_MAX];
-};
 
 static struct balloon *to_balloon(struct virtio_device *dev)
 {
@@ -109,16 +78,13 @@ static void inflate(struct balloon *b, const struct virtq_chain *c)
 	give_back(b, first, end);
 }
 
-/*
- * Free pages, as buffers that we may write to. A guest that fills free pages with a pattern of its own finds zeroes when it
- * takes them back, so its pages stay (5.5.6.7.2).
- */
+/* Free pages, as buffers that we may write to. One that is poisoned would find zeroes when it takes them back. */
 static void take_report(struct balloon *b, const struct virtq_chain *c)
 {
 	const struct iovec *iov = c->iov + c->out_n;
 	unsigned int i;
 
-	if ((b->dev.driver_features & (1ull << VIRTIO_BALLOON_F_PAGE_POISON)) && atomic_load(&b->poison))
+	if (balloon_poisoned(b))
 		return;
 	for (i = 0; i < c->in_n; i++) {
 		if (guest_mem_release(b->dev.mem, iov[i].iov_base, iov[i].iov_len))
@@ -178,6 +144,7 @@ static void answer(struct balloon *b, struct balloon_client *c, int error, bool 
 	struct iovec iov = { &a, sizeof(a) };
 	const struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
 
+	balloon_module_count(b, &a.returned_bytes, &a.reported_bytes);
 	memcpy(a.stats, b->stats, sizeof(a.stats));
 	/* One who has gone doesn't hear it. */
 	if (sendmsg(c->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
@@ -218,14 +185,24 @@ static void ask_stats(struct balloon *b, struct balloon_client *c)
 		loop_timer(b->dev.loop, &b->stats_timer, BALLOON_STATS_NS);
 }
 
+void balloon_retarget(struct balloon *b)
+{
+	const uint64_t bytes = b->asked_bytes - b->pressure.taken_bytes;
+
+	atomic_store(&b->target_pages, (uint32_t)((guest_mem_bytes(b->dev.mem) - bytes) / BALLOON_PAGE));
+	virtio_config_changed(&b->dev);
+}
+
+/* What pressure has taken is in it, as far as it goes; it takes more if it needs more. */
 static int set_target(struct balloon *b, uint64_t bytes)
 {
-	const uint64_t given = guest_mem_bytes(b->dev.mem);
+	const uint64_t given = guest_mem_bytes(b->dev.mem), held = b->asked_bytes - b->pressure.taken_bytes;
 
 	if (bytes % BALLOON_PAGE || bytes > given)
 		return -EINVAL;
-	atomic_store(&b->target_pages, (uint32_t)((given - bytes) / BALLOON_PAGE));
-	virtio_config_changed(&b->dev);
+	b->asked_bytes = bytes;
+	b->pressure.taken_bytes = b->pressure.taken_bytes && bytes > held ? bytes - held : 0;
+	balloon_retarget(b);
 	return 0;
 }
 
@@ -256,14 +233,23 @@ static void watch_clients(struct balloon *b)
 static void client_news(struct loop_op *op, int res)
 {
 	struct balloon *b = container_of(op, struct balloon, news_op);
-	struct epoll_event events[BALLOON_CLIENTS_MAX];
+	struct epoll_event events[BALLOON_CLIENTS_MAX + 2];
 	int i, n;
 
 	if (b->ending)
 		return;
-	n = epoll_wait(b->epoll_fd, events, BALLOON_CLIENTS_MAX, 0);
+	n = epoll_wait(b->epoll_fd, events, ARRAY_SIZE(events), 0);
 	for (i = 0; i < n; i++) {
 		struct balloon_client *c = events[i].data.ptr;
+
+		if (events[i].data.ptr == &b->module_fd) {
+			balloon_module_news(b);
+			continue;
+		}
+		if (events[i].data.ptr == &b->pressure) {
+			balloon_pressure_rung(b);
+			continue;
+		}
 
 		/* One that waits has nothing more to say: it has gone. */
 		if (c->waits)
@@ -371,6 +357,19 @@ static void serve_stats(struct balloon *b)
 
 /* ---- device --------------------------------------------------------------------------------------------------------- */
 
+/* What it reads from besides clients: the module, and its bell. */
+static int watch_module(struct balloon *b)
+{
+	struct epoll_event module = { .events = EPOLLIN, .data.ptr = &b->module_fd };
+	struct epoll_event bell = { .events = EPOLLIN, .data.ptr = &b->pressure };
+
+	if (b->module_fd >= 0 && epoll_ctl(b->epoll_fd, EPOLL_CTL_ADD, b->module_fd, &module))
+		return -errno;
+	if (b->pressure.bell_fd >= 0 && epoll_ctl(b->epoll_fd, EPOLL_CTL_ADD, b->pressure.bell_fd, &bell))
+		return -errno;
+	return 0;
+}
+
 static int balloon_create(const struct vmspec_device *spec, struct virtio_device **out, struct err *e)
 {
 	struct balloon *b = calloc(1, sizeof(*b));
@@ -384,6 +383,13 @@ static int balloon_create(const struct vmspec_device *spec, struct virtio_device
 		return err_errno(e, errno, "balloon: epoll");
 	}
 	b->listen_fd = spec->balloon.listen_fd;
+	b->module_fd = spec->balloon.module_fd;
+	if (balloon_pressure_init(b, spec->balloon.min_bytes) || watch_module(b)) {
+		balloon_pressure_end(b);
+		close(b->epoll_fd);
+		free(b);
+		return err_errno(e, errno, "balloon: the kernel module");
+	}
 	for (i = 0; i < BALLOON_CLIENTS_MAX; i++)
 		b->clients[i].fd = -1;
 	for (i = 0; i < BALLOON_STATS_N; i++)
@@ -395,6 +401,9 @@ static int balloon_create(const struct vmspec_device *spec, struct virtio_device
 	b->dev.queues_n = BALLOON_QUEUES;
 	for (i = 0; i < BALLOON_QUEUES; i++)
 		b->dev.queue_size[i] = BALLOON_QUEUE_SIZE;
+	/* Without statistics reports come by the queue of those, which stays ours. */
+	if (b->module_fd >= 0)
+		b->dev.external_queues = 1u << BALLOON_INFLATE | 1u << BALLOON_DEFLATE | 1u << BALLOON_REPORTING;
 	b->dev.features = 1ull << VIRTIO_BALLOON_F_STATS_VQ | 1ull << VIRTIO_BALLOON_F_DEFLATE_ON_OOM |
 			  1ull << VIRTIO_BALLOON_F_PAGE_POISON | 1ull << VIRTIO_BALLOON_F_REPORTING;
 	b->dev.config_len_bytes = sizeof(struct virtio_balloon_config);
@@ -407,6 +416,7 @@ static int balloon_attach(struct virtio_device *dev, struct err *e)
 	struct balloon *b = to_balloon(dev);
 	int r = loop_add_fd(dev->loop, b->epoll_fd);
 
+	b->asked_bytes = guest_mem_bytes(dev->mem);
 	if (!r && b->listen_fd >= 0)
 		r = loop_add_fd(dev->loop, b->listen_fd);
 	return r < 0 ? err_errno(e, r, "balloon: registering its sockets") : 0;
@@ -454,6 +464,15 @@ static int balloon_activate(struct virtio_device *dev)
 	/* Queues of what wasn't agreed on don't exist, and those behind them move up (Linux and QEMU have it so). */
 	b->stats_queue = stats ? BALLOON_STATS : BALLOON_QUEUES;
 	b->reporting_queue = !reporting ? BALLOON_QUEUES : stats ? BALLOON_REPORTING : BALLOON_STATS;
+	if (b->module_fd >= 0) {
+		const bool first = !b->module_has_memory;
+		const int r = balloon_module_start(b);
+
+		if (r)
+			return r;
+		if (first)
+			balloon_pressure_start(b);
+	}
 	b->active = true;
 	return 0;
 }
@@ -473,6 +492,7 @@ static bool balloon_reset(struct virtio_device *dev)
 	struct balloon *b = to_balloon(dev);
 
 	/* A driver that starts anew has nothing in its balloon; the target stays. */
+	balloon_module_stop(b);
 	b->active = b->has_stats_buffer = b->stats_asked = false;
 	atomic_store(&b->actual_pages, 0);
 	atomic_store(&b->poison, 0);
@@ -490,10 +510,12 @@ static bool balloon_quiesce(struct virtio_device *dev)
 		loop_cancel(dev->loop, &b->accept_op);
 		loop_cancel(dev->loop, &b->news_op);
 		loop_cancel(dev->loop, &b->stats_timer);
+		loop_cancel(dev->loop, &b->pressure.timer);
 		for (i = 0; i < BALLOON_CLIENTS_MAX; i++)
 			drop_client(&b->clients[i]);
 	}
-	return !loop_op_busy(&b->accept_op) && !loop_op_busy(&b->news_op) && !loop_op_busy(&b->stats_timer);
+	return !loop_op_busy(&b->accept_op) && !loop_op_busy(&b->news_op) && !loop_op_busy(&b->stats_timer) &&
+	       !loop_op_busy(&b->pressure.timer);
 }
 
 static void balloon_destroy(struct virtio_device *dev)
@@ -502,6 +524,9 @@ static void balloon_destroy(struct virtio_device *dev)
 
 	if (b->listen_fd >= 0)
 		close(b->listen_fd);
+	balloon_pressure_end(b);
+	if (b->module_fd >= 0)
+		close(b->module_fd);
 	close(b->epoll_fd);
 	free(b);
 }

@@ -49,6 +49,10 @@ static const struct seccomp_rule io_rules[] = {
 	{ SYS_ioctl, 1, MICROVM_ATTACH_FLOW },
 	{ SYS_ioctl, 1, MICROVM_START_FLOW },
 	{ SYS_ioctl, 1, MICROVM_DETACH_FLOW },
+	{ SYS_ioctl, 1, MICROVM_SET_BALLOON },	/* the balloon's queues, and what the host wants */
+	{ SYS_ioctl, 1, MICROVM_STOP_BALLOON },
+	{ SYS_ioctl, 1, MICROVM_GET_BALLOON },
+	{ SYS_ioctl, 1, MICROVM_PRESSURE },
 	{ SYS_fallocate, 1, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE }, /* guest memory that goes back */
 	{ SYS_fstat, ANY, 0 },			/* and how much of it there is */
 	{ SYS_brk, ANY, 0 },			/* the C library's allocator */
