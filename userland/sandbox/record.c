@@ -27,10 +27,13 @@ void sandbox_record_free(struct sandbox_record *r)
 	free(r->error);
 	free(r->stop_signal);
 	free(r->vsock);
+	free(r->bundle);
+	free(r->oci_version);
 	strv_clear(&r->command);
 	strv_clear(&r->labels);
 	strv_clear(&r->volumes);
 	strv_clear(&r->anonymous);
+	strv_clear(&r->annotations);
 	memset(r, 0, sizeof(*r));
 }
 
@@ -56,6 +59,7 @@ static const struct field fields[] = {
 	FIELD(U32, uid),	 FIELD(INT, supervisor_pid), FIELD(INT, vmm_pid),
 	FIELD(INT, init_pid),	 FIELD(STRING, stop_signal), FIELD(U64, stop_timeout_ns),
 	FIELD(LIST, volumes),	 FIELD(LIST, anonymous),     FIELD(STRING, vsock),
+	FIELD(STRING, bundle),	 FIELD(STRING, oci_version), FIELD(LIST, annotations),
 };
 
 static struct json_object *list_to_json(const struct strv *list)
