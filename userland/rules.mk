@@ -18,9 +18,10 @@ $(call archive,fsd,userland/fsd)
 $(call archive,agent,userland/agent,$(O)/obj/gen/guest-agent/agent.pb-c.o)
 $(call archive,sandbox,userland/sandbox)
 $(call archive,cli,userland/cli)
+$(call archive,runtime,userland/runtime)
 
 # Sources that include the generated contract wait for it.
-$(call objs,$(wildcard userland/agent/*.c userland/oci/*.c userland/sandbox/*.c userland/cli/*.c)): | $(O)/gen/guest-agent/agent.pb-c.c
+$(call objs,$(wildcard userland/agent/*.c userland/oci/*.c userland/sandbox/*.c userland/cli/*.c userland/runtime/*.c)): | $(O)/gen/guest-agent/agent.pb-c.c
 
 # ... and the one that writes the guest's command line for its words.
 $(call objs,userland/sandbox/vmspec_build.c): $(O)/gen/images/cmdline.h
@@ -41,3 +42,4 @@ $(call program,microvm-fsd,userland/fsd/main.c,fsd virtio io base,-luring -lpthr
 $(call program,microvm-import,userland/image/import/main.c,import image base,$(JSONC_LIBS) -larchive -lcrypto -lcap)
 $(TESTBIN)/unit/test_image_get: | $(BIN)/microvm-import
 $(call program,microvm,userland/cli/main.c,cli sandbox agent oci image rpc io base,$(JSONC_LIBS) $(PB_LIBS) -lseccomp -luring)
+$(call program,microvm-runtime,userland/runtime/main.c,runtime cli sandbox agent oci image rpc io base,$(JSONC_LIBS) $(PB_LIBS) -lseccomp -luring)

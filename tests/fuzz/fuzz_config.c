@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "oci/spec.h"
+#include "sandbox/bundle.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -29,6 +30,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	Microvm__Resources *res;
 	Microvm__Process *p;
 	Microvm__Spec *spec;
+	struct bundle b = { 0 };
 
 	log_init("fuzz", LOG_ERROR);
 	if (!oci_spec_parse((const char *)data, size, &spec, &e)) {
@@ -37,6 +39,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	} else if (!e.code || !e.msg[0]) {
 		abort();
 	}
+	e = (struct err)ERR_INIT;
+	if (!bundle_parse("/bundle", (const char *)data, size, &b, &e))
+		check_sendable(b.spec);
+	else if (!e.code || !e.msg[0])
+		abort();
+	bundle_free(&b);
 	if (!oci_process_parse((const char *)data, size, &p, NULL))
 		oci_process_free(p);
 	if (!oci_resources_parse((const char *)data, size, &res, NULL))

@@ -11,39 +11,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
-
-enum opt_kind {
-	OPT_FLAG,     /* bool; --name, --name=true, --name=false */
-	OPT_STRING,   /* char *, owned by the parser's caller (cli_options_free) */
-	OPT_LIST,     /* struct strv, may be given again */
-	OPT_SIZE,     /* uint64_t bytes, base/util.h's parse_size */
-	OPT_DURATION, /* uint64_t nanoseconds, parse_duration */
-	OPT_NUMBER,   /* int64_t, -1 or more */
-	OPT_CPUS,     /* uint64_t billionths of a CPU, at most 9 digits behind the point */
-	OPT_REFUSED,  /* docker has it, we don't: help is the reason */
-};
-
-/* What stands where an argument or a value is expected: completion's source. */
-enum word_kind {
-	WORD_ANY,
-	WORD_IMAGE,
-	WORD_CONTAINER,
-	WORD_RUNNING,
-	WORD_FILE,
-	WORD_COMMAND,
-	WORD_FORMAT,
-	WORD_ROOT_DEVICE
-};
-
-struct opt {
-	const char *name;    /* without dashes */
-	char letter;	     /* 0: none */
-	uint8_t kind;	     /* enum opt_kind */
-	uint8_t word;	     /* enum word_kind of the value */
-	const char *metavar; /* value's name in help texts */
-	const char *help;
-	size_t offset; /* of the value in the command's options */
-};
+#include "cli/options.h"
 
 /* What stands before the command. */
 struct cli_global {
@@ -74,14 +42,6 @@ const struct command *cli_command_find(const char *name);
 
 extern const struct opt cli_global_opts[];
 extern const size_t cli_global_opts_n;
-
-/*
- * Parses options at argv[0..argc-1] into *options; stops as `stops_at_argument` says, always behind "--". Arguments are
- * moved to the front of argv; *rest is their number. *help is set when -h or --help was there (nothing is then checked).
- */
-int cli_parse(const struct opt *opts, size_t opts_n, void *options, bool stops_at_argument, int argc, char **argv,
-	      int *rest, bool *help, struct err *e);
-void cli_options_free(const struct opt *opts, size_t opts_n, void *options);
 
 void cli_print_help(const struct command *command); /* NULL: of the program */
 void cli_complete(int argc, char **argv);

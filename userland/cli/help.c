@@ -10,23 +10,6 @@
 #include "image/image.h"
 #include "sandbox/state.h"
 
-static void print_options(const struct opt *opts, size_t n)
-{
-	size_t i;
-
-	for (i = 0; i < n; i++) {
-		char left[64], letter[8] = "    ";
-
-		if (opts[i].kind == OPT_REFUSED)
-			continue;
-		if (opts[i].letter)
-			snprintf(letter, sizeof(letter), "-%c, ", opts[i].letter);
-		snprintf(left, sizeof(left), "%s--%s%s%s", letter, opts[i].name, opts[i].metavar ? " " : "",
-			 opts[i].metavar ? opts[i].metavar : "");
-		printf("  %-30s %s\n", left, opts[i].help);
-	}
-}
-
 void cli_print_help(const struct command *c)
 {
 	size_t i;
@@ -35,7 +18,7 @@ void cli_print_help(const struct command *c)
 		printf("usage: microvm %s%s %s\n\n%s\n", c->name, c->opts_n ? " [OPTION…]" : "", c->synopsis, c->help);
 		if (c->opts_n)
 			printf("\noptions:\n");
-		print_options(c->opts, c->opts_n);
+		cli_print_options(c->opts, c->opts_n);
 		return;
 	}
 	printf("usage: microvm [OPTION…] COMMAND [ARG…]\n\ncontainers, each in a microVM of its own\n\ncommands:\n");
@@ -43,7 +26,7 @@ void cli_print_help(const struct command *c)
 		if (!cli_commands[i]->hidden)
 			printf("  %-10s %s\n", cli_commands[i]->name, cli_commands[i]->help);
 	printf("\noptions:\n");
-	print_options(cli_global_opts, cli_global_opts_n);
+	cli_print_options(cli_global_opts, cli_global_opts_n);
 	printf("\nimages:\n");
 	for (i = 0; i < IMAGE_TRANSPORTS; i++)
 		printf("  %-30s %s\n", image_transports[i].syntax, image_transports[i].help);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "cli/cli.h"
+#include "cli/options.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -214,5 +215,22 @@ void cli_options_free(const struct opt *opts, size_t opts_n, void *options)
 		} else if (opts[i].kind == OPT_LIST) {
 			strv_clear(at);
 		}
+	}
+}
+
+void cli_print_options(const struct opt *opts, size_t n)
+{
+	size_t i;
+
+	for (i = 0; i < n; i++) {
+		char left[64], letter[8] = "    ";
+
+		if (opts[i].kind == OPT_REFUSED)
+			continue;
+		if (opts[i].letter)
+			snprintf(letter, sizeof(letter), "-%c, ", opts[i].letter);
+		snprintf(left, sizeof(left), "%s--%s%s%s", letter, opts[i].name, opts[i].metavar ? " " : "",
+			 opts[i].metavar ? opts[i].metavar : "");
+		printf("  %-30s %s\n", left, opts[i].help);
 	}
 }

@@ -15,7 +15,7 @@
 /* Sections, each from its own node. The message is there and initialised; what is missing stays as it is. */
 int oci_parse_process(const struct json_node *n, Microvm__Process *p, struct err *e);
 int oci_parse_mounts(const struct json_node *config, Microvm__Spec *spec, struct err *e);
-int oci_parse_hooks(const struct json_node *config, Microvm__Spec *spec, struct err *e);
+int oci_parse_hooks(const struct json_node *config, bool host_hooks, Microvm__Spec *spec, struct err *e);
 int oci_parse_linux(const struct json_node *n, Microvm__Linux *l, uint64_t caps, struct err *e);
 int oci_parse_resources(const struct json_node *n, Microvm__Resources *res, struct err *e);
 

@@ -116,7 +116,7 @@ static int parse_linux(const struct json_node *config, Microvm__Spec *spec, stru
 	return r ? r : oci_parse_linux(&n, spec->linux, oci_caps_bounding(spec->process->capabilities), e);
 }
 
-static int parse_spec(const struct json_node *config, Microvm__Spec *spec, struct err *e)
+static int parse_spec(const struct json_node *config, bool host_hooks, Microvm__Spec *spec, struct err *e)
 {
 	int r = json_as_object(config, e);
 
@@ -131,7 +131,7 @@ static int parse_spec(const struct json_node *config, Microvm__Spec *spec, struc
 	if (!r)
 		r = oci_parse_mounts(config, spec, e);
 	if (!r)
-		r = oci_parse_hooks(config, spec, e);
+		r = oci_parse_hooks(config, host_hooks, spec, e);
 	if (!r)
 		r = oci_get_map(config, "annotations", &spec->annotations, &spec->n_annotations, e);
 	if (!r)
@@ -139,14 +139,14 @@ static int parse_spec(const struct json_node *config, Microvm__Spec *spec, struc
 	return r ? r : parse_names(config, spec, e);
 }
 
-int oci_spec_parse(const char *json, size_t len, Microvm__Spec **out, struct err *e)
+static int parse_text(const char *json, size_t len, bool host_hooks, Microvm__Spec **out, struct err *e)
 {
 	Microvm__Spec *spec = pb_new(Microvm__Spec, microvm__spec);
 	struct json_node root;
 	int r = json_parse(json, len, OCI_SPEC_MAX, &root, e);
 
 	if (!r)
-		r = parse_spec(&root, spec, e);
+		r = parse_spec(&root, host_hooks, spec, e);
 	json_done(&root);
 	if (r) {
 		oci_spec_free(spec);
@@ -154,6 +154,16 @@ int oci_spec_parse(const char *json, size_t len, Microvm__Spec **out, struct err
 	}
 	*out = spec;
 	return 0;
+}
+
+int oci_spec_parse(const char *json, size_t len, Microvm__Spec **out, struct err *e)
+{
+	return parse_text(json, len, false, out, e);
+}
+
+int oci_spec_parse_hooked(const char *json, size_t len, Microvm__Spec **out, struct err *e)
+{
+	return parse_text(json, len, true, out, e);
 }
 
 int oci_process_parse(const char *json, size_t len, Microvm__Process **out, struct err *e)

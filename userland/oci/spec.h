@@ -19,6 +19,8 @@
  * -ENOTSUP: valid, but nothing that a guest can do. Unknown members are ignored, as the spec demands.
  */
 int oci_spec_parse(const char *json, size_t len, Microvm__Spec **out, struct err *e);
+/* The same for a caller that runs the host's hooks itself: prestart and createRuntime are taken, too. */
+int oci_spec_parse_hooked(const char *json, size_t len, Microvm__Spec **out, struct err *e);
 
 /* The same for a `process` object on its own, as `exec --process FILE` and containerd's Exec have it. */
 int oci_process_parse(const char *json, size_t len, Microvm__Process **out, struct err *e);

@@ -292,7 +292,7 @@ static int add_hook(const struct json_node *n, void *opaque, struct err *e)
 	return r;
 }
 
-int oci_parse_hooks(const struct json_node *config, Microvm__Spec *spec, struct err *e)
+int oci_parse_hooks(const struct json_node *config, bool host_hooks, Microvm__Spec *spec, struct err *e)
 {
 	static const char *const host[] = { "prestart", "createRuntime" };
 	Microvm__Hooks *h;
@@ -304,7 +304,7 @@ int oci_parse_hooks(const struct json_node *config, Microvm__Spec *spec, struct 
 	if (r || !present)
 		return r;
 	h = spec->hooks = pb_new(Microvm__Hooks, microvm__hooks);
-	for (i = 0; !r && i < ARRAY_SIZE(host); i++)
+	for (i = 0; !r && !host_hooks && i < ARRAY_SIZE(host); i++)
 		r = oci_refuse(&n, host[i], "runs on the host, on namespaces that are inside the guest; leave it out",
 			       e);
 	const struct {
@@ -315,6 +315,8 @@ int oci_parse_hooks(const struct json_node *config, Microvm__Spec *spec, struct 
 		{ "startContainer", { &h->start_container, &h->n_start_container } },
 		{ "poststart", { &h->poststart, &h->n_poststart } },
 		{ "poststop", { &h->poststop, &h->n_poststop } },
+		{ "prestart", { &h->prestart, &h->n_prestart } },
+		{ "createRuntime", { &h->create_runtime, &h->n_create_runtime } },
 	};
 	for (i = 0; !r && i < ARRAY_SIZE(kinds); i++)
 		r = oci_each_object(&n, kinds[i].key, HOOKS_MAX, add_hook, (void *)&kinds[i].list, e);

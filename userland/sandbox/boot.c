@@ -38,7 +38,7 @@ static int open_guest_file(const char *given, const char *flag, const char *name
 	return 0;
 }
 
-static int listen_at(struct sandbox *s, int type, const char *name, int *fd, struct err *e)
+int sandbox_listen(struct sandbox *s, int type, const char *name, int *fd, struct err *e)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
 
@@ -94,9 +94,9 @@ int stage_vmspec(struct sandbox *s, struct err *e)
 	if (!r)
 		r = open_guest_file(o->initramfs, "--initramfs", "initramfs.cpio", &s->initramfs_fd, e);
 	if (!r)
-		r = listen_at(s, SOCK_STREAM, "vsock", &s->listen_fd, e);
+		r = sandbox_listen(s, SOCK_STREAM, "vsock", &s->listen_fd, e);
 	if (!r)
-		r = listen_at(s, SOCK_SEQPACKET, STATE_BALLOON_SOCKET, &s->balloon_fd, e);
+		r = sandbox_listen(s, SOCK_SEQPACKET, STATE_BALLOON_SOCKET, &s->balloon_fd, e);
 	if (!r)
 		r = open_channels(s, e);
 	if (!r)

@@ -11,6 +11,8 @@
 #include "base/util.h"
 #include "oci/defaults.h"
 #include "oci/spec.h"
+#include "sandbox/bundle.h"
+#include "sandbox/control.h"
 #include "sandbox/process_env.h"
 #include "sandbox/sandbox_private.h"
 #include "sandbox/terminal.h"
@@ -91,8 +93,12 @@ static int add_annotations(struct sandbox *s, struct err *e)
 int stage_spec(struct sandbox *s, struct err *e)
 {
 	size_t i;
-	int r = s->options->config ? spec_from_config(s, e) : spec_from_options(s, e);
+	int r = 0;
 
+	if (s->options->bundle)
+		s->spec = take_ptr(s->options->bundle->spec);
+	else
+		r = s->options->config ? spec_from_config(s, e) : spec_from_options(s, e);
 	if (!r)
 		r = add_annotations(s, e);
 	if (r)
@@ -102,7 +108,7 @@ int stage_spec(struct sandbox *s, struct err *e)
 	storage_fill_spec(s);
 	for (i = 0; i < s->spec->process->n_args; i++)
 		strv_push(&s->record.command, s->spec->process->args[i]);
-	if (s->options->config && s->spec->hostname[0]) {
+	if ((s->options->config || s->options->bundle) && s->spec->hostname[0]) {
 		free(s->record.hostname);
 		s->record.hostname = xstrdup(s->spec->hostname);
 	}
@@ -122,11 +128,12 @@ void undo_spec(struct sandbox *s)
 
 static struct stdio_options stdio_options(struct sandbox *s)
 {
-	bool detached = s->options->process.detach;
+	bool detached = s->options->process.detach && !s->options->process.inherit;
 
 	return (struct stdio_options){
 		.interactive = s->options->process.interactive && !detached,
 		.tty = s->record.tty,
+		.inherit = s->options->process.inherit,
 		.log = detached ? &s->output : NULL,
 	};
 }
@@ -138,7 +145,7 @@ int stage_stdio(struct sandbox *s, struct err *e)
 	int r = 0;
 
 	s->output.fd = -1;
-	if (s->options->process.detach)
+	if (s->options->process.detach && !s->options->process.inherit)
 		r = output_log_open(&s->output, s->home.dirfd, e);
 	o = stdio_options(s);
 	if (!r && stdio_open(&s->stdio, s->loop, socket, &o, e))
@@ -293,7 +300,7 @@ int stage_create(struct sandbox *s, struct err *e)
 	_cleanup_free_ char *hostname = xasprintf("%s\n", s->record.hostname);
 	Microvm__RootFile file[2], *files[2] = { &file[0], &file[1] };
 	/* Who brings a config.json says all there is to say about the container. */
-	size_t files_n = s->options->config ? 0 : ARRAY_SIZE(files);
+	size_t files_n = s->options->config || s->options->bundle ? 0 : ARRAY_SIZE(files);
 	uint64_t writable;
 	int r = writable_bytes(s->options, &writable, e);
 
@@ -365,9 +372,16 @@ int stage_start(struct sandbox *s, struct err *e)
 	wait.id = s->record.id;
 	agent_wait_process_async(s->agent, &wait, on_exit_status, s);
 	r = state_save(&s->home, &s->record, e);
-	if (!r)
-		background_ready(s);
-	return r;
+	if (r)
+		return r;
+	/* Its terminal may have got its size while nobody could be told. */
+	if (s->record.tty && s->options->process.inherit)
+		signals_resize(s);
+	engine_started(s);
+	s->created = true;
+	background_ready(s);
+	control_answer(s, NULL);
+	return 0;
 }
 
 /* ---- io ----------------------------------------------------------------------------------------------------------- */

@@ -11,9 +11,11 @@
 
 #include "agent/agent.h"
 #include "base/cleanup.h"
+#include "base/log.h"
 #include "base/util.h"
 #include "oci/defaults.h"
 #include "oci/spec.h"
+#include "sandbox/background.h"
 #include "sandbox/process_env.h"
 #include "sandbox/sandbox_private.h"
 #include "sandbox/stdio.h"
@@ -30,6 +32,7 @@ struct exec {
 	const char *id;
 	char exec_id[20];
 	bool tty;
+	int ready_fd; /* of one that is left behind for an engine; -1 otherwise */
 	struct stdio stdio;
 	int signal_fd;
 	unsigned int end_requests;
@@ -61,6 +64,19 @@ static int load_base(const struct state_ref *ref, Microvm__Process **base, struc
 	return *base ? 0 : err_set(e, EBADMSG, "%s: %s is damaged", ref->record.name, SANDBOX_PROCESS_FILE);
 }
 
+/* An engine brings the whole process. */
+static int process_from_file(const struct process_options *o, Microvm__Process **process, struct err *e)
+{
+	_cleanup_free_ char *text = NULL;
+	size_t len;
+	int r = read_file(AT_FDCWD, o->process_file, OCI_SPEC_MAX, &text, &len);
+
+	if (r)
+		return err_errno(e, r, "--process %s", o->process_file);
+	r = oci_process_parse(text, len, process, e);
+	return r ? err_wrap(e, "--process %s", o->process_file) : 0;
+}
+
 static int make_process(const struct state_ref *ref, const struct process_options *o, char *const *command,
 			Microvm__Process **process, struct err *e)
 {
@@ -73,8 +89,11 @@ static int make_process(const struct state_ref *ref, const struct process_option
 	};
 	struct strv env = { 0 };
 	Microvm__Process *base;
-	int r = load_base(ref, &base, e);
+	int r;
 
+	if (o->process_file)
+		return process_from_file(o, process, e);
+	r = load_base(ref, &base, e);
 	if (r)
 		return r;
 	r = process_env(o, &env, e);
@@ -90,6 +109,18 @@ static int make_process(const struct state_ref *ref, const struct process_option
 
 static void on_done_quietly(const ProtobufCMessage *reply, const struct err *e, void *arg) {}
 
+static void resize(struct exec *x)
+{
+	Microvm__ResizeRequest req;
+
+	microvm__resize_request__init(&req);
+	req.id = (char *)(uintptr_t)x->id;
+	req.exec_id = x->exec_id;
+	terminal_size(0, &req.rows, &req.cols);
+	if (req.rows || req.cols)
+		agent_resize_tty_async(x->agent, &req, on_done_quietly, NULL);
+}
+
 /* Whoever asks for the third time wants to be out, whatever the guest does. Nothing of ours is left on this host. */
 static _Noreturn void give_up(int number)
 {
@@ -104,13 +135,7 @@ static void on_signal(struct loop_op *op, int res)
 	if (res == -ECANCELED)
 		return;
 	if (res == (int)sizeof(x->info) && x->info.ssi_signo == SIGWINCH) {
-		Microvm__ResizeRequest req;
-
-		microvm__resize_request__init(&req);
-		req.id = (char *)(uintptr_t)x->id;
-		req.exec_id = x->exec_id;
-		terminal_size(0, &req.rows, &req.cols);
-		agent_resize_tty_async(x->agent, &req, on_done_quietly, NULL);
+		resize(x);
 	} else if (res == (int)sizeof(x->info)) {
 		Microvm__SignalRequest req;
 
@@ -187,9 +212,13 @@ static int wait_for_end(struct exec *x, struct err *e)
 static int start(struct exec *x, const struct process_options *o, Microvm__Process *process, const char *socket,
 		 struct err *e)
 {
-	const struct stdio_options streams = { .interactive = o->interactive && !o->detach,
-					       .tty = o->tty,
-					       .quiet = o->detach };
+	const bool quiet = o->detach && !o->inherit;
+	const struct stdio_options streams = {
+		.interactive = o->interactive && !quiet,
+		.tty = x->tty,
+		.inherit = o->inherit,
+		.quiet = quiet,
+	};
 	Microvm__ExecRequest req;
 	Microvm__Stdio stdio;
 	int r = stdio_open(&x->stdio, x->loop, socket, &streams, e);
@@ -205,6 +234,22 @@ static int start(struct exec *x, const struct process_options *o, Microvm__Proce
 	stdio_fill(&x->stdio, &stdio);
 	req.stdio = &stdio;
 	return agent_exec_process(x->agent, &req, NULL, e);
+}
+
+/* It runs: what is stderr from now on is its. */
+static int tell_engine(struct exec *x, const struct process_options *o, struct err *e)
+{
+	int r = o->pid_file ? background_pid_file(o->pid_file, e) : 0;
+
+	if (r)
+		return r;
+	if (x->tty)
+		resize(x);
+	/* Whoever has gone will not wait for it either; it ends as any other. */
+	if (background_ready_say(&x->ready_fd, "") < 0)
+		log_debug("who asked for this process has gone");
+	log_to_fd(-1);
+	return 0;
 }
 
 static int run(struct exec *x, struct state_ref *ref, const struct process_options *o, Microvm__Process *process,
@@ -232,7 +277,10 @@ static int run(struct exec *x, struct state_ref *ref, const struct process_optio
 
 		return status == SANDBOX_EXIT_ERROR ? r : status;
 	}
-	return o->detach ? 0 : wait_for_end(x, e);
+	if (x->ready_fd < 0)
+		return o->detach ? 0 : wait_for_end(x, e);
+	r = tell_engine(x, o, e);
+	return r ? r : wait_for_end(x, e);
 }
 
 static void clean_up(struct exec *x)
@@ -252,9 +300,25 @@ static void clean_up(struct exec *x)
 		loop_free(x->loop);
 }
 
+/* For an engine: from here on it is a process of its own, which ends as the process in the guest does. */
+static int go_behind(struct exec *x, const struct process_options *o, struct err *e)
+{
+	int r = 0;
+
+	if (o->console_socket && !x->tty)
+		return err_set(e, EINVAL, "--console-socket: the process has no terminal");
+	if (o->inherit && x->tty && !o->console_socket)
+		return err_set(e, EINVAL, "a terminal of a detached process needs --console-socket");
+	if (o->inherit)
+		r = background_fork(&x->ready_fd, e);
+	if (!r && o->console_socket)
+		r = terminal_to_engine(o->console_socket, e);
+	return r;
+}
+
 int sandbox_exec(struct state_ref *ref, const struct process_options *o, char *const *command, struct err *e)
 {
-	struct exec x = { .id = ref->record.id, .tty = o->tty, .signal_fd = -1, .e = ERR_INIT };
+	struct exec x = { .id = ref->record.id, .tty = o->tty, .ready_fd = -1, .signal_fd = -1, .e = ERR_INIT };
 	Microvm__Process *process = NULL;
 	uint64_t n = agent_stdio_token();
 	int r = stdio_check(o->interactive, o->tty, o->detach, e);
@@ -266,8 +330,19 @@ int sandbox_exec(struct state_ref *ref, const struct process_options *o, char *c
 	if (r)
 		return r;
 	snprintf(x.exec_id, sizeof(x.exec_id), "e%llx", (unsigned long long)n);
-	r = run(&x, ref, o, process, e);
+	x.tty = process && process->terminal;
+	r = go_behind(&x, o, e);
+	if (!r)
+		r = run(&x, ref, o, process, e);
 	clean_up(&x);
+	if (x.ready_fd >= 0 && r) {
+		int status = r < 0 ? SANDBOX_EXIT_ERROR : r;
+
+		if (background_failed_say(&x.ready_fd, status, e->msg) < 0)
+			log_debug("who asked for this process has gone");
+		*e = (struct err)ERR_INIT;
+		r = status;
+	}
 	oci_process_free(process);
 	return r;
 }

@@ -11,6 +11,7 @@
 #include "base/cleanup.h"
 #include "base/util.h"
 #include "oci/defaults.h"
+#include "sandbox/bundle.h"
 #include "sandbox/kvm.h"
 #include "sandbox/paths.h"
 #include "sandbox/sandbox_private.h"
@@ -29,7 +30,7 @@ static int check_options(const struct run_options *o, struct err *e)
 	if (o->config && *o->command)
 		return err_set(e, EINVAL, "--config says what to run; leave '%.100s' out, or change process.args there",
 			       o->command[0]);
-	if (o->rootfs && !o->config && !*o->command && !(o->entrypoint && *o->entrypoint))
+	if (o->rootfs && !o->config && !o->bundle && !*o->command && !(o->entrypoint && *o->entrypoint))
 		return err_set(e, EINVAL, "no command: --rootfs %s names none, so give one behind the options",
 			       o->rootfs);
 	if (o->name && !state_name_valid(o->name))
@@ -149,112 +150,19 @@ void undo_image(struct sandbox *s)
 	s->store = NULL;
 }
 
-/* ---- background --------------------------------------------------------------------------------------------------- */
-
-/* The caller's side: the supervisor says "+ID" when the container runs, or why it doesn't. Never returns. */
-static _Noreturn void wait_for_supervisor(int fd)
-{
-	char text[ERR_MSG_MAX + 6];
-	size_t used = 0;
-	ssize_t n;
-
-	/* A line, or the supervisor's end. */
-	while (used < sizeof(text) - 1 && !memchr(text, '\n', used)) {
-		n = read(fd, text + used, sizeof(text) - 1 - used);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			break;
-		used += n;
-	}
-	text[used] = '\0';
-	text[strcspn(text, "\n")] = '\0';
-	if (text[0] == '+') {
-		printf("%s\n", text + 1);
-		exit(fflush(stdout) ? SANDBOX_EXIT_ERROR : 0);
-	}
-	if (text[0] == '-' && used > 4)
-		fprintf(stderr, "microvm: %s\n", text + 4);
-	else if (!used)
-		fprintf(stderr, "microvm: the supervisor ended without a word\n");
-	if (text[0] == '-' && used >= 4)
-		_exit(text[1] * 100 + text[2] * 10 + text[3] - '0' * 111);
-	_exit(SANDBOX_EXIT_ERROR);
-}
-
-static int to_null(struct err *e)
-{
-	_cleanup_close_ int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	int i;
-
-	/* stderr stays until it runs: --timings and --debug write there. */
-	for (i = 0; i < 2; i++)
-		if (null < 0 || dup2(null, i) < 0)
-			return err_errno(e, errno, "/dev/null");
-	return 0;
-}
-
-int stage_background(struct sandbox *s, struct err *e)
-{
-	int p[2];
-	pid_t pid;
-
-	if (!s->options->process.detach)
-		return 0;
-	if (pipe2(p, O_CLOEXEC) < 0)
-		return err_errno(e, errno, "pipe");
-	fflush(stdout);
-	pid = fork();
-	if (pid < 0) {
-		close(p[0]);
-		close(p[1]);
-		return err_errno(e, errno, "cannot start a supervisor");
-	}
-	if (pid) {
-		close(p[1]);
-		wait_for_supervisor(p[0]);
-	}
-	close(p[0]);
-	s->ready_fd = p[1];
-	setsid();
-	return to_null(e);
-}
-
-void background_ready(struct sandbox *s)
-{
-	_cleanup_close_ int null = -1;
-	char text[STATE_ID_LEN + 3];
-
-	if (s->ready_fd < 0)
-		return;
-	snprintf(text, sizeof(text), "+%s\n", s->record.id);
-	/* Whoever has gone in between does not want to know. */
-	if (write(s->ready_fd, text, strlen(text)) < 0)
-		s->gave_up = true;
-	if (loop_op_busy(&s->ready_op))
-		loop_cancel(s->loop, &s->ready_op);
-	cleanup_closep(&s->ready_fd);
-	null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	if (null >= 0)
-		dup2(null, 2);
-	if (chdir("/") < 0)
-		s->gave_up = false; /* it only keeps a folder busy */
-}
-
-void background_failed(struct sandbox *s, int status, struct err *e)
-{
-	char text[ERR_MSG_MAX + 6];
-
-	if (s->ready_fd < 0)
-		return;
-	snprintf(text, sizeof(text), "-%03d%s\n", status & 255, e->msg);
-	if (write(s->ready_fd, text, strlen(text)) < 0)
-		s->gave_up = true;
-	cleanup_closep(&s->ready_fd);
-	*e = (struct err)ERR_INIT;
-}
-
 /* ---- identity ----------------------------------------------------------------------------------------------------- */
+
+static void fill_bundle(struct sandbox_record *r, const struct bundle *b)
+{
+	const Microvm__Spec *spec = b->spec;
+	size_t i;
+
+	r->bundle = xstrdup(b->path);
+	r->oci_version = xstrdup(spec->oci_version);
+	for (i = 0; i < spec->n_annotations; i++)
+		strv_push_take(&r->annotations,
+			       xasprintf("%s=%s", spec->annotations[i]->name, spec->annotations[i]->value));
+}
 
 static void fill_record(struct sandbox *s)
 {
@@ -278,6 +186,8 @@ static void fill_record(struct sandbox *s)
 				 : s->image->config.stop_signal ? s->image->config.stop_signal
 								: "SIGTERM");
 	r->stop_timeout_ns = o->stop_timeout_ns;
+	if (o->bundle)
+		fill_bundle(r, o->bundle);
 }
 
 static int write_cidfile(struct sandbox *s, struct err *e)
@@ -313,8 +223,8 @@ int stage_identity(struct sandbox *s, struct err *e)
 void undo_identity(struct sandbox *s)
 {
 	if (s->home.state) {
-		/* One that never ran is not listed. */
-		bool all = s->record.remove || !s->record.started_ns;
+		/* One that never ran is not listed; an engine's is the engine's to delete as soon as it was told of it. */
+		bool all = s->record.remove || (!s->record.started_ns && !s->created);
 
 		s->record.status = SANDBOX_EXITED;
 		s->record.finished_ns = realtime_ns();

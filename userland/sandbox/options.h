@@ -24,12 +24,19 @@ struct process_options {
 	bool tty;
 	bool detach;
 	bool privileged;
+	/* What an engine asks for. The process that is left behind lives as long as the container's and ends as it did. */
+	bool inherit;	      /* with detach: the streams are those that we were given, and stay so */
+	char *console_socket; /* of a detached terminal: where its master goes; NULL: none */
+	char *pid_file;	      /* gets the pid of the process that is left behind; NULL: none */
+	char *process_file;   /* exec: an OCI process object in place of the options; NULL: none */
 };
 
 #define SANDBOX_MEM_DEFAULT (256ull << 20)
 #define SANDBOX_MEM_MIN (48ull << 20) /* the kernel's own tables and the agent; less does not reach its init */
 #define SANDBOX_BOOT_TIMEOUT_NS 60000000000ull
 #define SANDBOX_STOP_TIMEOUT_NS 10000000000ull
+
+struct bundle;
 
 struct run_options {
 	struct process_options process;
@@ -65,7 +72,9 @@ struct run_options {
 	uint64_t timeout_ns; /* of the whole run; 0: none */
 	char *network;	     /* NULL or "none" */
 	char *cidfile;
-	bool remove; /* --rm */
+	bool remove;	       /* --rm */
+	struct bundle *bundle; /* what the container is, in place of image, rootfs and config; NULL: none */
+	bool hold;	       /* with detach: created only, until sandbox_start() */
 	bool sig_proxy;
 };
 

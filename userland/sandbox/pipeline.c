@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "base/util.h"
+#include "sandbox/control.h"
 #include "sandbox/sandbox_private.h"
 
 struct stage {
@@ -23,15 +24,18 @@ static const struct stage stages[] = {
 	{ "background", stage_background, NULL },      /* -d: the rest is a supervisor's */
 	{ "identity", stage_identity, undo_identity }, /* id, name, uid, folder, lock */
 	{ "signals", stage_signals, undo_signals },    /* from here on a signal is an event, and everything is undone */
-	{ "storage", stage_storage, undo_storage },    /* disks, volumes, the file server */
-	{ "vmspec", stage_vmspec, undo_vmspec },       /* what the VMM is told, with all files opened */
-	{ "spawn", stage_spawn, undo_spawn },	       /* microvm-vmm runs */
-	{ "spec", stage_spec, undo_spec },	       /* what the agent is told, while the guest boots */
-	{ "boot", stage_boot, undo_boot },	       /* the agent answers */
-	{ "stdio", stage_stdio, undo_stdio },	       /* a stream for each of stdin, stdout and stderr */
-	{ "create", stage_create, NULL },	       /* root, namespaces, cgroup */
-	{ "start", stage_start, NULL },		       /* the command runs */
-	{ "io", stage_io, NULL },		       /* until it ends and its output is delivered */
+	{ "engine", stage_engine, undo_engine },    /* of a bundle: network namespace, terminal, who asks for a start */
+	{ "storage", stage_storage, undo_storage }, /* disks, volumes, the file server */
+	{ "vmspec", stage_vmspec, undo_vmspec },    /* what the VMM is told, with all files opened */
+	{ "spawn", stage_spawn, undo_spawn },	    /* microvm-vmm runs */
+	{ "spec", stage_spec, undo_spec },	    /* what the agent is told, while the guest boots */
+	{ "boot", stage_boot, undo_boot },	    /* the agent answers */
+	{ "stdio", stage_stdio, undo_stdio },	    /* a stream for each of stdin, stdout and stderr */
+	{ "hooks", stage_hooks, NULL },		    /* of a bundle: those of the host */
+	{ "create", stage_create, NULL },	    /* root, namespaces, cgroup */
+	{ "hold", stage_hold, NULL },		    /* an engine's "create" returns, and its "start" is waited for */
+	{ "start", stage_start, NULL },		    /* the command runs */
+	{ "io", stage_io, NULL },		    /* until it ends and its output is delivered */
 };
 
 static int make_all(struct sandbox *s, size_t *made, struct err *e)
@@ -80,6 +84,9 @@ static void init(struct sandbox *s, const struct sandbox_paths *paths, const str
 		.options = o,
 		.kvm_fd = -1,
 		.ready_fd = -1,
+		.host_netns_fd = -1,
+		.control_listen_fd = -1,
+		.control_conn = -1,
 		.signal_fd = -1,
 		.kernel_fd = -1,
 		.initramfs_fd = -1,
@@ -118,8 +125,10 @@ int sandbox_run(const struct sandbox_paths *paths, const struct run_options *o, 
 	if (r && s->cancelled_by)
 		*e = (struct err)ERR_INIT;
 	undo_all(s, made);
-	if (r)
+	if (r) {
 		background_failed(s, status, e);
+		control_answer(s, e);
+	}
 	if (timings)
 		timing_print(&s->timing);
 	free(s);

@@ -28,10 +28,13 @@ void sandbox_record_free(struct sandbox_record *r)
 	free(r->stop_signal);
 	free(r->vsock);
 	free(r->balloon);
+	free(r->bundle);
+	free(r->oci_version);
 	strv_clear(&r->command);
 	strv_clear(&r->labels);
 	strv_clear(&r->volumes);
 	strv_clear(&r->anonymous);
+	strv_clear(&r->annotations);
 	memset(r, 0, sizeof(*r));
 }
 
@@ -48,16 +51,17 @@ struct field {
 	}
 
 static const struct field fields[] = {
-	FIELD(STRING, name),	 FIELD(STRING, image),	     FIELD(STRING, image_id),
-	FIELD(LIST, command),	 FIELD(LIST, labels),	     FIELD(STRING, hostname),
-	FIELD(I64, created_ns),	 FIELD(I64, started_ns),     FIELD(I64, finished_ns),
-	FIELD(INT, exit_status), FIELD(BOOL, oom_killed),    FIELD(STRING, error),
-	FIELD(BOOL, remove),	 FIELD(BOOL, tty),	     FIELD(BOOL, detached),
-	FIELD(U64, mem_bytes),	 FIELD(U64, nano_cpus),	     FIELD(U32, vcpus),
-	FIELD(U32, uid),	 FIELD(INT, supervisor_pid), FIELD(INT, vmm_pid),
-	FIELD(INT, init_pid),	 FIELD(STRING, stop_signal), FIELD(U64, stop_timeout_ns),
-	FIELD(LIST, volumes),	 FIELD(LIST, anonymous),     FIELD(STRING, vsock),
-	FIELD(STRING, balloon),
+	FIELD(STRING, name),	  FIELD(STRING, image),	      FIELD(STRING, image_id),
+	FIELD(LIST, command),	  FIELD(LIST, labels),	      FIELD(STRING, hostname),
+	FIELD(I64, created_ns),	  FIELD(I64, started_ns),     FIELD(I64, finished_ns),
+	FIELD(INT, exit_status),  FIELD(BOOL, oom_killed),    FIELD(STRING, error),
+	FIELD(BOOL, remove),	  FIELD(BOOL, tty),	      FIELD(BOOL, detached),
+	FIELD(U64, mem_bytes),	  FIELD(U64, nano_cpus),      FIELD(U32, vcpus),
+	FIELD(U32, uid),	  FIELD(INT, supervisor_pid), FIELD(INT, vmm_pid),
+	FIELD(INT, init_pid),	  FIELD(STRING, stop_signal), FIELD(U64, stop_timeout_ns),
+	FIELD(LIST, volumes),	  FIELD(LIST, anonymous),     FIELD(STRING, vsock),
+	FIELD(STRING, balloon),	  FIELD(STRING, bundle),      FIELD(STRING, oci_version),
+	FIELD(LIST, annotations),
 };
 
 static struct json_object *list_to_json(const struct strv *list)

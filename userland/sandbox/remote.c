@@ -83,8 +83,8 @@ static bool has_ended(struct state_ref *ref)
 	return true;
 }
 
-/* Waits until the supervisor is gone; false when the time was up. flock has no time limit of its own. */
-static bool wait_ended(struct state_ref *ref, uint64_t timeout_ns)
+/* flock has no time limit of its own. */
+bool sandbox_wait_ended(struct state_ref *ref, uint64_t timeout_ns)
 {
 	uint64_t begin = monotonic_ns(), slept = POLL_NS / 20;
 
@@ -128,7 +128,7 @@ int sandbox_kill_vm(struct state_ref *ref, struct err *e)
 		if (supervisor >= 0 && !has_ended(ref))
 			syscall(SYS_pidfd_send_signal, supervisor, SIGTERM, NULL, 0);
 	}
-	if (!wait_ended(ref, END_TIMEOUT_NS))
+	if (!sandbox_wait_ended(ref, END_TIMEOUT_NS))
 		return err_set(e, ETIMEDOUT, "%s: its supervisor (pid %d) does not end", ref->record.name,
 			       ref->record.supervisor_pid);
 	ref->alive = false;
@@ -148,11 +148,11 @@ int sandbox_stop(struct state_ref *ref, uint64_t timeout_ns, struct err *e)
 	if (ref->record.stop_signal && oci_signal_parse(ref->record.stop_signal, &number, e))
 		number = SIGTERM;
 	r = sandbox_signal(ref, number, e);
-	if (!r && wait_ended(ref, timeout_ns))
+	if (!r && sandbox_wait_ended(ref, timeout_ns))
 		return 0;
 	if (!r)
 		r = sandbox_signal(ref, SIGKILL, e);
-	if (!r && wait_ended(ref, 5000000000ull))
+	if (!r && sandbox_wait_ended(ref, 5000000000ull))
 		return 0;
 	/* The guest does not answer. */
 	if (has_ended(ref))

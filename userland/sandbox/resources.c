@@ -160,3 +160,51 @@ int sandbox_update(const struct state_ref *ref, const struct resource_update *u,
 		r = sandbox_balloon(ref, BALLOON_TARGET, ALIGN_UP(u->mem_bytes, 4096), &answer, e);
 	return r;
 }
+
+static int send_resources(struct agent *agent, const char *id, void *arg, struct err *e)
+{
+	Microvm__UpdateRequest req;
+
+	microvm__update_request__init(&req);
+	req.id = (char *)(uintptr_t)id;
+	req.resources = arg;
+	return agent_update_container(agent, &req, NULL, e);
+}
+
+int sandbox_update_resources(const struct state_ref *ref, const Microvm__Resources *res, struct err *e)
+{
+	const int64_t limit = res->memory && res->memory->limit ? res->memory->limit->value : 0;
+
+	if (limit > 0 && (uint64_t)limit > ref->record.mem_bytes)
+		return err_set(
+			e, ERANGE,
+			"%s: memory.limit: its VM was made with %llu MiB and can't get more; say at creation what it "
+			"will need at most",
+			ref->record.name, (unsigned long long)(ref->record.mem_bytes >> 20));
+	return remote_call(ref, send_resources, (void *)(uintptr_t)res, e);
+}
+
+static int ask_processes(struct agent *agent, const char *id, void *arg, struct err *e)
+{
+	Microvm__ProcessList **list = arg;
+	Microvm__ContainerRequest req;
+
+	microvm__container_request__init(&req);
+	req.id = (char *)(uintptr_t)id;
+	return agent_list_processes(agent, &req, list, e);
+}
+
+int sandbox_processes(const struct state_ref *ref, uint32_t **pids, size_t *n, struct err *e)
+{
+	Microvm__ProcessList *list;
+	int r = remote_call(ref, ask_processes, &list, e);
+
+	if (r)
+		return r;
+	*n = list->n_pids;
+	*pids = xcalloc(list->n_pids + 1, sizeof(**pids));
+	if (list->n_pids)
+		memcpy(*pids, list->pids, list->n_pids * sizeof(**pids));
+	agent_reply_free(list);
+	return 0;
+}

@@ -7,6 +7,7 @@
 
 #include "base/balloon.h"
 #include "base/err.h"
+#include "guest-agent/agent.pb-c.h"
 #include "sandbox/state.h"
 
 struct sandbox_stats {
@@ -31,6 +32,10 @@ struct resource_update {
 	int64_t pids_limit; /* -1: none */
 };
 
+/* The same as an engine says it: a whole linux.resources, for the container's cgroup. The VM stays as large as it is. */
+int sandbox_update_resources(const struct state_ref *ref, const Microvm__Resources *res, struct err *e);
+/* The container's processes, by their pids in the guest; *pids is malloc'd. */
+int sandbox_processes(const struct state_ref *ref, uint32_t **pids, size_t *n, struct err *e);
 /* All is checked before anything is changed. */
 int sandbox_update(const struct state_ref *ref, const struct resource_update *u, struct err *e);
 

@@ -31,6 +31,8 @@ int sandbox_exec(struct state_ref *ref, const struct process_options *o, char *c
 int sandbox_signal(struct state_ref *ref, int signal, struct err *e);
 /* Stop signal, timeout, SIGKILL, then the VM itself; returns when it has ended. timeout_ns UINT64_MAX: the sandbox's own. */
 int sandbox_stop(struct state_ref *ref, uint64_t timeout_ns, struct err *e);
+/* Waits until its supervisor is gone; false when the time was up. */
+bool sandbox_wait_ended(struct state_ref *ref, uint64_t timeout_ns);
 /* Ends the VM at once, and waits until its supervisor has cleaned up. */
 int sandbox_kill_vm(struct state_ref *ref, struct err *e);
 

@@ -38,6 +38,14 @@ struct sandbox {
 	int ready_fd;
 	struct loop_op ready_op;
 
+	/* engine: of a bundle */
+	int host_netns_fd;
+	int control_listen_fd, control_conn;
+	struct loop_op control_op;
+	bool holding;	   /* created, and told so: waits for */
+	bool start_wanted; /* … this */
+	bool created;	   /* whoever asked for it deletes it */
+
 	/* identity */
 	struct loop *loop;
 	struct state_sandbox home;
@@ -112,6 +120,12 @@ void undo_identity(struct sandbox *s);
 void signals_begin(void);
 int stage_signals(struct sandbox *s, struct err *e);
 void undo_signals(struct sandbox *s);
+int stage_engine(struct sandbox *s, struct err *e);
+void undo_engine(struct sandbox *s);
+int stage_hooks(struct sandbox *s, struct err *e);
+int stage_hold(struct sandbox *s, struct err *e);
+/* The container runs: poststart hooks. */
+void engine_started(struct sandbox *s);
 int stage_storage(struct sandbox *s, struct err *e);
 void undo_storage(struct sandbox *s);
 /* Nobody but the VMM has these from now on. */
@@ -151,6 +165,11 @@ int sandbox_exec_status(int code);
 int sandbox_vm_error(struct sandbox *s, struct err *e);
 /* A call to the agent failed with e: if the VM ended, or somebody wanted the end, that is the reason. */
 int sandbox_call_error(struct sandbox *s, struct err *e);
+/* Listens at a socket of that name in the sandbox's folder. */
+int sandbox_listen(struct sandbox *s, int type, const char *name, int *fd, struct err *e);
+/* The end, as if by that signal; our terminal's size goes to the container. */
+void signals_cancel(struct sandbox *s, int number);
+void signals_resize(struct sandbox *s);
 /* Runs the loop until *flag, or the VM's end or a cancel. */
 int sandbox_run_until(struct sandbox *s, const bool *flag, struct err *e);
 

@@ -8,6 +8,7 @@
 
 #include "base/cleanup.h"
 #include "base/util.h"
+#include "sandbox/bundle.h"
 #include "sandbox/state.h"
 
 void share_free(struct share *s)
@@ -469,6 +470,42 @@ static int parse_disks(const struct strv *list, struct shares *out, struct err *
 	return 0;
 }
 
+static bool mount_is_read_only(const Microvm__Mount *m)
+{
+	bool ro = false;
+	size_t i;
+
+	for (i = 0; i < m->n_options; i++)
+		if (str_eq(m->options[i], "ro") || str_eq(m->options[i], "rro"))
+			ro = true;
+		else if (str_eq(m->options[i], "rw"))
+			ro = false;
+	return ro;
+}
+
+/* In the order of config.json, whose mounts they are: behind the root there is nothing else. */
+static int add_bundle_mounts(const struct bundle *b, struct shares *out, struct err *e)
+{
+	size_t i;
+
+	for (i = 0; b && i < b->spec->n_mounts; i++) {
+		const Microvm__Mount *m = b->spec->mounts[i];
+
+		if (!bundle_mount_is_bind(m))
+			continue;
+		if (out->n >= SHARES_MAX)
+			return err_set(e, E2BIG, "config.json: mounts: more than %u are of files of the host",
+				       SHARES_MAX - 1);
+		out->v = xreallocarray(out->v, out->n + 1, sizeof(*out->v));
+		out->v[out->n++] = (struct share){ .kind = SHARE_SPEC,
+						   .source = xstrdup(m->source),
+						   .target = xstrdup(m->destination),
+						   .read_only = mount_is_read_only(m),
+						   .mount = i };
+	}
+	return 0;
+}
+
 int shares_parse(const struct run_options *o, struct shares *out, struct err *e)
 {
 	int r;
@@ -481,6 +518,8 @@ int shares_parse(const struct run_options *o, struct shares *out, struct err *e)
 		r = parse_list(&o->mount, share_parse_mount, out, e);
 	if (!r)
 		r = check_tmpfs(o, out, e);
+	if (!r)
+		r = add_bundle_mounts(o->bundle, out, e);
 	if (!r)
 		r = parse_disks(&o->disk, out, e);
 	if (r)

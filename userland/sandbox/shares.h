@@ -13,7 +13,7 @@
 #define SHARES_MAX 64u
 #define DISKS_MAX 16u
 
-enum share_kind { SHARE_BIND, SHARE_VOLUME, SHARE_TMPFS, SHARE_ROOTFS };
+enum share_kind { SHARE_BIND, SHARE_VOLUME, SHARE_TMPFS, SHARE_ROOTFS, SHARE_SPEC /* a bind mount of config.json */ };
 
 struct share {
 	enum share_kind kind;
@@ -24,6 +24,7 @@ struct share {
 	bool make_source; /* a folder is made where source is not there, as -v does it */
 	bool fill;	  /* not of the command line: the volume is new, and gets what the image has there */
 	bool no_copy;	  /* a new volume stays empty, whatever the image has at its place */
+	size_t mount;	  /* of config.json: which of its mounts it is */
 	char *options;	  /* of a tmpfs, as --tmpfs has them */
 };
 

@@ -26,7 +26,7 @@ static bool asks_for_end(int number)
 }
 
 /* Ends the VM, and with it whatever the loop waits for. */
-static void cancel(struct sandbox *s, int number)
+void signals_cancel(struct sandbox *s, int number)
 {
 	if (!s->cancelled_by)
 		s->cancelled_by = number;
@@ -38,7 +38,7 @@ static void on_delivered(const ProtobufCMessage *reply, const struct err *e, voi
 	/* A failure means that it has ended in between; its exit status comes by itself. */
 }
 
-static void resize(struct sandbox *s)
+void signals_resize(struct sandbox *s)
 {
 	Microvm__ResizeRequest req;
 
@@ -63,15 +63,15 @@ static void handle(struct sandbox *s, int number)
 {
 	if (!s->started) {
 		if (asks_for_end(number))
-			cancel(s, number);
+			signals_cancel(s, number);
 		return;
 	}
-	if (number == SIGWINCH && s->options->process.tty) {
-		resize(s);
+	if (number == SIGWINCH && s->record.tty) {
+		signals_resize(s);
 		return;
 	}
 	if (asks_for_end(number) && (!s->options->sig_proxy || ++s->end_requests >= END_REQUESTS_MAX)) {
-		cancel(s, number);
+		signals_cancel(s, number);
 		return;
 	}
 	if (!s->exited)
@@ -95,7 +95,7 @@ static void on_caller_gone(struct loop_op *op, int res)
 	struct sandbox *s = container_of(op, struct sandbox, ready_op);
 
 	if (res > 0 && (res & (POLLERR | POLLHUP)) && !s->started)
-		cancel(s, SIGHUP);
+		signals_cancel(s, SIGHUP);
 }
 
 static void on_timeout(struct loop_op *op, int res)

@@ -10,6 +10,8 @@
  *   sandboxes/ID/process.pb   the container's process, on which exec builds
  *   sandboxes/ID/console.log  what the VMM and the guest's console said, bounded
  *   sandboxes/ID/output       stdout and stderr of a detached container, bounded (output_log.h)
+ *   sandboxes/ID/config.json  an engine's container: what its bundle said at creation
+ *   sandboxes/ID/control      its supervisor's socket, control.h
  *   names/NAME -> ID          who has a name; made with symlink(2), so it can't be given twice
  *   uids/N -> ID              who has a uid of the reserved range; likewise
  *   lock                      held while a sandbox is made or swept
@@ -35,6 +37,8 @@
 #define STATE_ID_LEN 64u
 #define STATE_NAME_MAX 128u
 #define STATE_BALLOON_SOCKET "balloon"
+#define STATE_CONTROL_SOCKET "control"
+#define STATE_CONFIG "config.json"
 
 enum sandbox_status { SANDBOX_CREATED, SANDBOX_RUNNING, SANDBOX_PAUSED, SANDBOX_EXITED, SANDBOX_STATUS_N };
 extern const char *const sandbox_status_names[SANDBOX_STATUS_N];
@@ -54,6 +58,9 @@ struct sandbox_record {
 	bool oom_killed;
 	char *error; /* why it ended, when that was not the container's own doing */
 	bool remove, tty, detached;
+	/* Of an engine's container, which stays until it is deleted, however it ended; NULL and empty: it is none. */
+	char *bundle, *oci_version;
+	struct strv annotations; /* K=V */
 	uint64_t mem_bytes, nano_cpus;
 	uint32_t vcpus, uid;
 	pid_t supervisor_pid, vmm_pid, init_pid;
@@ -107,6 +114,11 @@ int state_find(struct state *state, const char *text, struct state_ref *ref, str
 /* All, newest first. */
 int state_list(struct state *state, struct state_ref **list, size_t *n, struct err *e);
 void state_list_free(struct state_ref *list, size_t n);
+/*
+ * Of one that has ended: until ref is freed nobody else may remove it. Waits for who has it, and fails with -ENOENT if there is
+ * nothing left then.
+ */
+int state_claim(struct state *state, struct state_ref *ref, struct err *e);
 /* Removes the record of a sandbox that has ended. -EBUSY: it has not. */
 int state_remove(struct state *state, struct state_ref *ref, struct err *e);
 /* Blocks until the supervisor has ended; its exit status, or negative errno. */

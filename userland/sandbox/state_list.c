@@ -48,7 +48,7 @@ static void sweep_one(struct state *state, const char *id, int dirfd, int lockfd
 
 	if (known)
 		state_uid_release(state, r.uid, id);
-	if (!known || r.remove || r.status == SANDBOX_CREATED) {
+	if (!known || (!r.bundle && (r.remove || r.status == SANDBOX_CREATED))) {
 		if (known && r.name)
 			state_link_release(state->names, r.name, id);
 		remove_tree(state->sandboxes, id);
@@ -239,6 +239,20 @@ void state_list_free(struct state_ref *list, size_t n)
 	for (i = 0; i < n; i++)
 		state_ref_free(&list[i]);
 	free(list);
+}
+
+int state_claim(struct state *state, struct state_ref *ref, struct err *e)
+{
+	bool there;
+
+	while (flock(ref->lockfd, LOCK_EX) < 0)
+		if (errno != EINTR)
+			return err_errno(e, errno, "cannot wait for %s", ref->record.name);
+	/* Who had it may still be removing it. */
+	state_lock(state);
+	there = !faccessat(state->sandboxes, ref->record.id, F_OK, 0);
+	state_unlock(state);
+	return there ? 0 : err_set(e, ENOENT, "%s was removed by somebody else", ref->record.name);
 }
 
 int state_remove(struct state *state, struct state_ref *ref, struct err *e)

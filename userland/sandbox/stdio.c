@@ -79,7 +79,7 @@ static void start_output(struct stdio *io, struct forward *f, int from, int to)
 
 int stdio_start(struct stdio *io, const struct stdio_options *o, struct err *e)
 {
-	if (o->tty && o->interactive && !io->log && isatty(0)) {
+	if (o->tty && o->interactive && !o->inherit && !io->log && isatty(0)) {
 		int r = terminal_raw(0, e);
 
 		if (r)

@@ -27,6 +27,7 @@ struct stdio {
 
 struct stdio_options {
 	bool interactive, tty;
+	bool inherit; /* the terminal is one that was made for it, and raw */
 	struct output_log *log;
 	bool quiet; /* detached without a log: no streams at all */
 };

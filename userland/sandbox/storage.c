@@ -154,6 +154,14 @@ static int find_source(struct sandbox *s, struct share *share, struct err *e)
 
 	if (share->kind == SHARE_VOLUME)
 		return use_volume(s, share, e);
+	if (!stat(share->source, &st) && share->kind == SHARE_SPEC && !S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode))
+		return err_set(
+			e, ENOTSUP,
+			"config.json: mounts[%zu]: %s is a %s of the host, which works in no guest; leave it out",
+			share->mount, share->source,
+			S_ISSOCK(st.st_mode)   ? "socket"
+			: S_ISFIFO(st.st_mode) ? "pipe"
+					       : "device");
 	if (!stat(share->source, &st))
 		return share->kind == SHARE_ROOTFS && !S_ISDIR(st.st_mode)
 			       ? err_set(e, ENOTDIR, "--rootfs %s: it is not a folder; what is in one is a root",
@@ -292,11 +300,17 @@ void storage_fill_spec(struct sandbox *s)
 	for (i = 0; i < s->shares.n; i++) {
 		const struct share *share = &s->shares.v[i];
 
-		if (share->kind != SHARE_ROOTFS)
+		if (share->kind == SHARE_SPEC) {
+			Microvm__Mount *m = s->spec->mounts[share->mount];
+
+			pb_set(&m->type, xstrdup("bind"));
+			pb_set(&m->source, xasprintf(GUEST_SHARE_PATH "/%zu", i));
+		} else if (share->kind != SHARE_ROOTFS) {
 			insert_mount(s->spec,
 				     share->kind == SHARE_TMPFS ? tmpfs_mount(share)
 								: share_mount(share, i, fills && share->fill),
 				     share->target);
+		}
 	}
 	if (s->shares.disks_n && !s->spec->linux)
 		s->spec->linux = pb_new(Microvm__Linux, microvm__linux);

@@ -17,4 +17,10 @@ void terminal_restore(void);
 /* Both 0 when it isn't known. */
 void terminal_size(int fd, uint32_t *rows, uint32_t *cols);
 
+/*
+ * Makes a terminal, raw, which becomes our controlling one and fd 0, 1 and 2; its other side goes to who listens at that Unix
+ * socket, as engines have it with --console-socket. We must lead a session without a terminal.
+ */
+int terminal_to_engine(const char *socket_path, struct err *e);
+
 #endif

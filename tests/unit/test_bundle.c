@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* An engine's bundle: what of its config.json becomes whose business. */
+#include <check.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "base/util.h"
+#include "sandbox/bundle.h"
+#include "sandbox/oci_state.h"
+#include "sandbox/shares.h"
+
+Suite *test_suite(void);
+
+#define NAMESPACES "{\"type\":\"pid\"},{\"type\":\"ipc\"},{\"type\":\"uts\"},{\"type\":\"mount\"}"
+#define NETWORK ",{\"type\":\"network\"}"
+
+static char *config(const char *namespaces, const char *linux_part, const char *top)
+{
+	return xasprintf("{\"ociVersion\":\"1.0.2-dev\",\"root\":{\"path\":\"r\",\"readonly\":true},%s%s"
+			 "\"process\":{\"args\":[\"sh\"],\"cwd\":\"/\"},"
+			 "\"linux\":{%s%s\"namespaces\":[%s]}}",
+			 top, *top ? "," : "", linux_part, *linux_part ? "," : "", namespaces);
+}
+
+static void take(const char *namespaces, const char *linux_part, const char *top, struct bundle *b)
+{
+	_cleanup_free_ char *text = config(namespaces, linux_part, top);
+	struct err e = ERR_INIT;
+
+	*b = (struct bundle){ 0 };
+	ck_assert_msg(!bundle_parse("/b", text, strlen(text), b, &e), "%s", e.msg);
+}
+
+static void refuse(const char *namespaces, const char *linux_part, const char *top, int code, const char *says)
+{
+	_cleanup_free_ char *text = config(namespaces, linux_part, top);
+	struct bundle b = { 0 };
+	struct err e = ERR_INIT;
+
+	ck_assert_msg(bundle_parse("/b", text, strlen(text), &b, &e) == -code, "%s", e.msg);
+	ck_assert_msg(strstr(e.msg, says) != NULL, "\"%s\" does not say \"%s\"", e.msg, says);
+	bundle_free(&b);
+}
+
+START_TEST(namespaces)
+{
+	struct bundle b;
+
+	take(NAMESPACES NETWORK, "", "", &b);
+	ck_assert_ptr_null(b.netns);
+	ck_assert_str_eq(b.rootfs, "/b/r");
+	bundle_free(&b);
+	take(NAMESPACES ",{\"type\":\"network\",\"path\":\"/run/netns/x\"}", "", "", &b);
+	ck_assert_str_eq(b.netns, "/run/netns/x");
+	ck_assert_str_eq(b.spec->linux->namespaces[4]->path, "");
+	bundle_free(&b);
+	refuse(NAMESPACES, "", "", ENOTSUP, "no network namespace");
+	refuse("{\"type\":\"mount\"}" NETWORK, "", "", ENOTSUP, "no pid namespace");
+	refuse(NAMESPACES NETWORK ",{\"type\":\"user\",\"path\":\"/proc/1/ns/user\"}", "", "", ENOTSUP, "user");
+}
+END_TEST
+
+START_TEST(devices)
+{
+	struct bundle b;
+
+	take(NAMESPACES NETWORK, "\"devices\":[{\"path\":\"/dev/null\",\"type\":\"c\",\"major\":1,\"minor\":3}]", "",
+	     &b);
+	bundle_free(&b);
+	refuse(NAMESPACES NETWORK, "\"devices\":[{\"path\":\"/dev/kvm\",\"type\":\"c\",\"major\":10,\"minor\":232}]",
+	       "", ENOTSUP, "/dev/kvm");
+}
+END_TEST
+
+START_TEST(sizes)
+{
+	struct bundle b;
+
+	take(NAMESPACES NETWORK, "", "", &b);
+	ck_assert_uint_eq(b.mem_bytes, 0);
+	ck_assert_uint_eq(b.nano_cpus, 0);
+	bundle_free(&b);
+	take(NAMESPACES NETWORK,
+	     "\"resources\":{\"memory\":{\"limit\":1073741824},\"cpu\":{\"quota\":150000,\"period\":100000}}", "", &b);
+	ck_assert_uint_eq(b.mem_bytes, (1024ull << 20) + BUNDLE_MEM_OVERHEAD);
+	ck_assert_uint_eq(b.nano_cpus, 2000000000);
+	bundle_free(&b);
+	take(NAMESPACES NETWORK, "\"resources\":{\"memory\":{\"limit\":4194304}}",
+	     "\"annotations\":{\"io.microvm.cpus\":\"3\"}", &b);
+	ck_assert_uint_eq(b.mem_bytes, SANDBOX_MEM_DEFAULT);
+	ck_assert_uint_eq(b.nano_cpus, 3000000000);
+	bundle_free(&b);
+	refuse(NAMESPACES NETWORK, "", "\"annotations\":{\"io.microvm.memory\":\"much\"}", EINVAL, BUNDLE_MEMORY);
+	refuse(NAMESPACES NETWORK, "", "\"annotations\":{\"io.microvm.cpus\":\"0\"}", EINVAL, BUNDLE_CPUS);
+}
+END_TEST
+
+START_TEST(hooks)
+{
+	static const char all[] = "\"hooks\":{\"prestart\":[{\"path\":\"/a\"}],\"createRuntime\":[{\"path\":\"/b\"}],"
+				  "\"startContainer\":[{\"path\":\"/c\"}],\"poststop\":[{\"path\":\"/d\"}]}";
+	_cleanup_free_ char *text = config(NAMESPACES NETWORK, "", all);
+	struct err e = ERR_INIT;
+	Microvm__Hooks *saved;
+	struct bundle b;
+
+	take(NAMESPACES NETWORK, "", all, &b);
+	ck_assert_uint_eq(b.hooks->n_prestart, 1);
+	ck_assert_uint_eq(b.hooks->n_create_runtime, 1);
+	ck_assert_uint_eq(b.hooks->n_start_container, 0);
+	ck_assert_str_eq(b.spec->hooks->start_container[0]->path, "/c");
+	ck_assert_uint_eq(b.spec->hooks->n_poststop, 0);
+	bundle_free(&b);
+	ck_assert_int_eq(bundle_hooks(text, strlen(text), &saved, &e), 0);
+	ck_assert_str_eq(saved->poststop[0]->path, "/d");
+	bundle_hooks_free(saved);
+}
+END_TEST
+
+START_TEST(mounts)
+{
+	struct run_options o = RUN_OPTIONS_INIT;
+	struct err e = ERR_INIT;
+	struct shares s;
+	struct bundle b;
+
+	take(NAMESPACES NETWORK, "",
+	     "\"mounts\":[{\"destination\":\"/proc\",\"type\":\"proc\",\"source\":\"proc\"},"
+	     "{\"destination\":\"/x\",\"type\":\"none\",\"source\":\"x\",\"options\":[\"rbind\",\"ro\"]},"
+	     "{\"destination\":\"/y\",\"type\":\"bind\",\"source\":\"/y\",\"options\":[\"ro\",\"rw\"]}]",
+	     &b);
+	bundle_options(&b, &o);
+	ck_assert_msg(!shares_parse(&o, &s, &e), "%s", e.msg);
+	ck_assert_uint_eq(s.n, 3);
+	ck_assert_int_eq(s.v[0].kind, SHARE_ROOTFS);
+	ck_assert(s.v[0].overlay);
+	ck_assert_str_eq(s.v[1].source, "/b/x");
+	ck_assert(s.v[1].read_only);
+	ck_assert_uint_eq(s.v[1].mount, 1);
+	ck_assert(!s.v[2].read_only);
+	shares_free(&s);
+	bundle_free(&b);
+	refuse(NAMESPACES NETWORK, "", "\"mounts\":[{\"destination\":\"/x\",\"type\":\"bind\"}]", EINVAL, "mounts[0]");
+}
+END_TEST
+
+START_TEST(state)
+{
+	struct sandbox_record r = { .name = (char *)"c1", .bundle = (char *)"/b", .supervisor_pid = 7 };
+	struct state_ref ref = { .alive = true };
+	char *text;
+
+	strv_push(&r.annotations, "a=b=c");
+	text = oci_state_text(&r, OCI_CREATED);
+	ck_assert_str_eq(text,
+			 "{\"ociVersion\":\"1.1.0\",\"id\":\"c1\",\"status\":\"created\",\"pid\":7,\"bundle\":\"/b\","
+			 "\"annotations\":{\"a\":\"b=c\"}}");
+	free(text);
+	strv_clear(&r.annotations);
+	text = oci_state_text(&r, OCI_STOPPED);
+	ck_assert_ptr_nonnull(strstr(text, "\"pid\":0,"));
+	free(text);
+	ck_assert_int_eq(oci_status_of(&ref), OCI_CREATING);
+	ref.record.init_pid = 9;
+	ck_assert_int_eq(oci_status_of(&ref), OCI_CREATED);
+	ref.record.status = SANDBOX_PAUSED;
+	ck_assert_int_eq(oci_status_of(&ref), OCI_PAUSED);
+	ref.alive = false;
+	ck_assert_int_eq(oci_status_of(&ref), OCI_STOPPED);
+}
+END_TEST
+
+Suite *test_suite(void)
+{
+	Suite *s = suite_create("bundle");
+	TCase *t = tcase_create("config.json of an engine");
+
+	log_init("test", LOG_ERROR);
+	tcase_add_test(t, namespaces);
+	tcase_add_test(t, devices);
+	tcase_add_test(t, sizes);
+	tcase_add_test(t, hooks);
+	tcase_add_test(t, mounts);
+	tcase_add_test(t, state);
+	suite_add_tcase(s, t);
+	return s;
+}

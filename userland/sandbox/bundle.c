@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "sandbox/bundle.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/util.h"
+#include "base/vmspec.h"
+#include "oci/pb.h"
+#include "oci/spec.h"
+
+/* ---- namespaces: the guest has its own of each ---------------------------------------------------------------------- */
+
+static const struct {
+	const char *type;
+	bool needed; /* without it the container would have the host's */
+} namespaces[] = {
+	{ "pid", true },   { "network", true }, { "ipc", true },     { "uts", true },
+	{ "mount", true }, { "user", false },	{ "cgroup", false }, { "time", false },
+};
+
+static Microvm__Namespace *find_namespace(const Microvm__Linux *l, const char *type)
+{
+	size_t i;
+
+	for (i = 0; i < l->n_namespaces; i++)
+		if (str_eq(l->namespaces[i]->type, type))
+			return l->namespaces[i];
+	return NULL;
+}
+
+static int check_namespaces(struct bundle *b, struct err *e)
+{
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(namespaces); i++) {
+		const char *type = namespaces[i].type;
+		Microvm__Namespace *ns = find_namespace(b->spec->linux, type);
+
+		if (!ns && namespaces[i].needed)
+			return err_set(e, ENOTSUP,
+				       "linux.namespaces: no %s namespace asks for the host's, which no guest has; let "
+				       "the container have one of its own%s",
+				       type, str_eq(type, "network") ? " (--network none)" : "");
+		if (!ns || !ns->path[0])
+			continue;
+		if (!str_eq(type, "network"))
+			return err_set(e, ENOTSUP,
+				       "linux.namespaces: %s of %s: a guest can't join a namespace of the host or of "
+				       "another container; let the container have one of its own",
+				       type, ns->path);
+		/* The supervisor is in it; what the container has is the guest's. */
+		b->netns = xstrdup(ns->path);
+		pb_set(&ns->path, xstrdup(""));
+	}
+	return 0;
+}
+
+/* ---- devices: a guest has those that each Linux has ------------------------------------------------------------------ */
+
+static bool is_everywhere(const Microvm__Device *d)
+{
+	static const struct {
+		int major, minor;
+	} known[] = { { 1, 3 }, { 1, 5 }, { 1, 7 }, { 1, 8 }, { 1, 9 }, { 5, 0 }, { 5, 2 } };
+	size_t i;
+
+	if (str_eq(d->type, "p"))
+		return true;
+	for (i = 0; str_eq(d->type, "c") && i < ARRAY_SIZE(known); i++)
+		if (d->major == known[i].major && d->minor == known[i].minor)
+			return true;
+	return false;
+}
+
+static int check_devices(const Microvm__Linux *l, struct err *e)
+{
+	size_t i;
+
+	for (i = 0; i < l->n_devices; i++)
+		if (!is_everywhere(l->devices[i]))
+			return err_set(
+				e, ENOTSUP,
+				"linux.devices[%zu]: %s (%lld:%lld) is a device of the host, which no guest has; "
+				"leave out --device or --privileged",
+				i, l->devices[i]->path, (long long)l->devices[i]->major,
+				(long long)l->devices[i]->minor);
+	return 0;
+}
+
+/* ---- the size of the VM ------------------------------------------------------------------------------------------------ */
+
+static const char *annotation(const Microvm__Spec *spec, const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < spec->n_annotations; i++)
+		if (str_eq(spec->annotations[i]->name, name))
+			return spec->annotations[i]->value;
+	return NULL;
+}
+
+static void size_by_limits(struct bundle *b)
+{
+	const Microvm__Resources *res = b->spec->linux->resources;
+	const Microvm__CPU *cpu = res ? res->cpu : NULL;
+	uint64_t limit = res && res->memory && res->memory->limit && res->memory->limit->value > 0
+				 ? (uint64_t)res->memory->limit->value
+				 : 0;
+
+	if (limit && limit < UINT64_MAX - BUNDLE_MEM_OVERHEAD)
+		b->mem_bytes = max_t(uint64_t, limit + BUNDLE_MEM_OVERHEAD, SANDBOX_MEM_DEFAULT);
+	if (cpu && cpu->quota && cpu->quota->value > 0 && cpu->period && cpu->period->value) {
+		/* Whole CPUs for the VM; the quota itself is the container's cgroup's. */
+		uint64_t n = ((uint64_t)cpu->quota->value + cpu->period->value - 1) / cpu->period->value;
+
+		b->nano_cpus = min_t(uint64_t, n, VMSPEC_VCPUS_MAX) * 1000000000;
+	}
+}
+
+static int size_by_annotations(struct bundle *b, struct err *e)
+{
+	const char *mem = annotation(b->spec, BUNDLE_MEMORY), *cpus = annotation(b->spec, BUNDLE_CPUS);
+	uint64_t n;
+
+	if (mem && parse_size(mem, &b->mem_bytes))
+		return err_set(e, EINVAL, "annotations." BUNDLE_MEMORY ": '%s' is not a size; say 512m or 1g", mem);
+	if (cpus && parse_u64(cpus, 1, VMSPEC_VCPUS_MAX, &n))
+		return err_set(e, EINVAL, "annotations." BUNDLE_CPUS ": '%s' is not a number of 1..%u", cpus,
+			       VMSPEC_VCPUS_MAX);
+	if (cpus)
+		b->nano_cpus = n * 1000000000;
+	return 0;
+}
+
+/* ---- mounts: sources are the host's, and relative to the bundle -------------------------------------------------------- */
+
+bool bundle_mount_is_bind(const Microvm__Mount *m)
+{
+	size_t i;
+
+	if (str_eq(m->type, "bind"))
+		return true;
+	for (i = 0; i < m->n_options; i++)
+		if (str_eq(m->options[i], "bind") || str_eq(m->options[i], "rbind"))
+			return true;
+	return false;
+}
+
+static int check_mounts(struct bundle *b, struct err *e)
+{
+	size_t i;
+
+	for (i = 0; i < b->spec->n_mounts; i++) {
+		Microvm__Mount *m = b->spec->mounts[i];
+
+		if (!bundle_mount_is_bind(m))
+			continue;
+		if (!m->source[0])
+			return err_set(e, EINVAL, "mounts[%zu].source: a bind mount needs one", i);
+		if (m->source[0] != '/')
+			pb_set(&m->source, xasprintf("%s/%s", b->path, m->source));
+	}
+	return 0;
+}
+
+/* ---- hooks -------------------------------------------------------------------------------------------------------------- */
+
+/* All but startContainer are programs of the host, which the guest can't see. */
+static Microvm__Hooks *split_hooks(Microvm__Spec *spec)
+{
+	Microvm__Hooks *all = take_ptr(spec->hooks), *guest;
+
+	if (!all)
+		return NULL;
+	if (all->n_start_container) {
+		guest = spec->hooks = pb_new(Microvm__Hooks, microvm__hooks);
+		guest->n_start_container = all->n_start_container;
+		guest->start_container = take_ptr(all->start_container);
+		all->n_start_container = 0;
+	}
+	return all;
+}
+
+void bundle_hooks_free(Microvm__Hooks *hooks)
+{
+	if (hooks)
+		microvm__hooks__free_unpacked(hooks, NULL);
+}
+
+int bundle_hooks(const char *text, size_t len, Microvm__Hooks **hooks, struct err *e)
+{
+	Microvm__Spec *spec;
+	int r = oci_spec_parse_hooked(text, len, &spec, e);
+
+	*hooks = NULL;
+	if (r)
+		return r;
+	*hooks = split_hooks(spec);
+	oci_spec_free(spec);
+	return 0;
+}
+
+/* ---- all of it ------------------------------------------------------------------------------------------------------------ */
+
+int bundle_parse(const char *path, const char *text, size_t len, struct bundle *b, struct err *e)
+{
+	const char *root;
+	int r = oci_spec_parse_hooked(text, len, &b->spec, e);
+
+	b->path = xstrdup(path);
+	if (r)
+		return r;
+	root = b->spec->root->path;
+	b->rootfs = root[0] == '/' ? xstrdup(root) : xasprintf("%s/%s", path, root);
+	b->hooks = split_hooks(b->spec);
+	/* A place in the host's tree of cgroups; in the guest the container has the agent's. */
+	pb_set(&b->spec->linux->cgroups_path, xstrdup(""));
+	r = check_namespaces(b, e);
+	if (!r)
+		r = check_devices(b->spec->linux, e);
+	if (!r)
+		r = check_mounts(b, e);
+	size_by_limits(b);
+	if (!r)
+		r = size_by_annotations(b, e);
+	return r ? err_wrap(e, "config.json") : 0;
+}
+
+int bundle_load(const char *path, struct bundle *b, struct err *e)
+{
+	_cleanup_free_ char *folder = realpath(path ? path : ".", NULL);
+	_cleanup_free_ char *file = NULL;
+	struct stat st;
+	size_t len;
+	int r;
+
+	*b = (struct bundle){ 0 };
+	if (!folder)
+		return err_errno(e, errno, "bundle %s", path ? path : ".");
+	file = xasprintf("%s/config.json", folder);
+	r = read_file(AT_FDCWD, file, OCI_SPEC_MAX, &b->config, &len);
+	if (r)
+		return err_errno(e, r, "bundle %s: cannot read config.json", folder);
+	r = bundle_parse(folder, b->config, len, b, e);
+	if (!r && stat(b->rootfs, &st) < 0)
+		r = err_errno(e, errno, "config.json: root.path: %s", b->rootfs);
+	else if (!r && !S_ISDIR(st.st_mode))
+		r = err_set(e, ENOTDIR, "config.json: root.path: %s is not a folder", b->rootfs);
+	if (r) {
+		bundle_free(b);
+		return err_wrap(e, "bundle %s", folder);
+	}
+	return 0;
+}
+
+void bundle_options(struct bundle *b, struct run_options *o)
+{
+	static char *no_command[] = { NULL };
+
+	o->bundle = b;
+	o->command = no_command;
+	o->rootfs = b->rootfs;
+	o->read_only = b->spec->root->readonly;
+	if (b->spec->hostname[0])
+		o->hostname = b->spec->hostname;
+	if (b->mem_bytes)
+		o->mem_bytes = b->mem_bytes;
+	if (b->nano_cpus)
+		o->nano_cpus = b->nano_cpus;
+}
+
+void bundle_free(struct bundle *b)
+{
+	free(b->path);
+	free(b->config);
+	free(b->rootfs);
+	free(b->netns);
+	oci_spec_free(b->spec);
+	bundle_hooks_free(b->hooks);
+	*b = (struct bundle){ 0 };
+}

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * An OCI bundle as an engine hands it over: a folder with config.json and a root. Read once, before anything is made; what a
+ * VM of its own can't give is refused here, by its name in config.json.
+ */
+#ifndef SANDBOX_BUNDLE_H
+#define SANDBOX_BUNDLE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/err.h"
+#include "guest-agent/agent.pb-c.h"
+#include "sandbox/options.h"
+
+/* Annotations that size the VM where the engine's limits don't say enough: "512m", "2". */
+#define BUNDLE_MEMORY "io.microvm.memory"
+#define BUNDLE_CPUS "io.microvm.cpus"
+/* What a guest needs besides its container's limit: kernel, agent, page tables. */
+#define BUNDLE_MEM_OVERHEAD (64ull << 20)
+
+struct bundle {
+	char *path;	       /* of the folder, absolute */
+	char *config;	       /* the text of config.json: kept with the sandbox, as what it said at creation counts */
+	char *rootfs;	       /* absolute */
+	Microvm__Spec *spec;   /* what the agent gets; taken by the sandbox */
+	Microvm__Hooks *hooks; /* the host's: all but startContainer; NULL: none */
+	char *netns;	       /* a network namespace of the engine's; NULL: a new one */
+	uint64_t mem_bytes, nano_cpus; /* of the VM; 0: the default */
+};
+
+/* path NULL: the current folder. -ENOENT: no config.json or root; -ENOTSUP: not for a VM; else as oci_spec_parse. */
+int bundle_load(const char *path, struct bundle *b, struct err *e);
+void bundle_free(struct bundle *b);
+/* Pure: the text of config.json, of a bundle at `path`. */
+int bundle_parse(const char *path, const char *text, size_t len, struct bundle *b, struct err *e);
+/* Options of a sandbox that is this bundle: they point into b. */
+void bundle_options(struct bundle *b, struct run_options *o);
+/* Whether its source is a file or folder of the host. */
+bool bundle_mount_is_bind(const Microvm__Mount *m);
+/* Only the hooks of a saved config.json; NULL: none. */
+int bundle_hooks(const char *text, size_t len, Microvm__Hooks **hooks, struct err *e);
+void bundle_hooks_free(Microvm__Hooks *hooks);
+
+#endif
