@@ -27,6 +27,7 @@ struct session *session_new(void)
 	INIT_LIST_HEAD(&s->flows);
 	INIT_LIST_HEAD(&s->saying);
 	INIT_LIST_HEAD(&s->ready);
+	timer_setup(&s->tx_timer, vsock_tx_timeout, 0);
 	return s;
 }
 

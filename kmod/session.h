@@ -25,6 +25,7 @@
 #include <linux/mutex.h>
 #include <linux/poll.h>
 #include <linux/spinlock.h>
+#include <linux/timer.h>
 #include <linux/wait.h>
 
 #include "packet.h"
@@ -40,7 +41,10 @@
 #define RX_SEGMENTS 4u		  /* of one buffer; Linux gives one or two */
 #define RX_BATCH 16u		  /* buffers filled by one read of a stream */
 #define RX_PACKET_MAX (64u << 10) /* payload */
-#define TX_BUDGET 256u		  /* packets of a round */
+#define TX_HOLD           \
+	msecs_to_jiffies( \
+		4)     /* until the guest gets back what it sent, when there are no other news */
+#define TX_BUDGET 256u /* packets of a round */
 #define RX_BUDGET 256u
 #define TURN_BYTES (64u << 10)
 
@@ -143,6 +147,9 @@ struct session {
 	u64 guest_cid;
 	struct ring rx, tx;
 	struct kick rx_kick, tx_kick;
+	u32 tx_held; /* descriptors of packets taken that the guest was not shown yet; read without a lock */
+	bool tx_due; /* held for long enough; set by the timer, without a lock */
+	struct timer_list tx_timer;
 	struct eventfd_ctx *rx_call, *tx_call;
 	struct virtio_vsock_hdr *packets; /* the owner's, a ring of PACKETS_MAX */
 	unsigned int packets_at, packets_n;
@@ -184,6 +191,8 @@ int vsock_set(struct session *s, const struct microvm_vsock *v);
 void vsock_stop(struct session *s);
 /* A round of the thread's, which has the owner's memory and credentials. true: there is more to do. */
 bool vsock_serve(struct session *s);
+/* Not under the lock. */
+void vsock_tx_timeout(struct timer_list *timer);
 int vsock_write_packet(struct session *s, const struct virtio_vsock_hdr *h);
 
 /* balloon.c; all under the lock */

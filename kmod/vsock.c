@@ -22,16 +22,47 @@ static void broken(struct session *s, int ret)
 	session_tell(s, e);
 }
 
-static void flush(struct session *s, struct ring *r, struct eventfd_ctx *call)
+/*
+ * Shows the guest what was given back, with one interrupt where both queues have the same. Nobody
+ * waits for a packet of its own to be given back: that goes with the next news, before the queue is
+ * short of descriptors, or after TX_HOLD at the latest.
+ */
+static void flush(struct session *s)
 {
-	int ret = ring_flush(r);
+	const bool due = READ_ONCE(s->tx_due) || s->tx_held >= s->tx.size / 4 ||
+			 s->rx.next_used != s->rx.shown_used;
+	int tx = 0, rx;
 
-	if (ret < 0)
-		broken(s, ret);
-	if (ret <= 0)
+	if (s->tx_held && due) {
+		tx = ring_flush(&s->tx);
+		s->tx_held = 0;
+	} else if (s->tx_held && !timer_pending(&s->tx_timer)) {
+		mod_timer(&s->tx_timer, jiffies + TX_HOLD);
+	}
+	WRITE_ONCE(s->tx_due, false);
+	rx = ring_flush(&s->rx);
+	if (tx < 0 || rx < 0) {
+		broken(s, min(tx, rx));
 		return;
-	s->interrupts++;
-	compat_eventfd_signal(call);
+	}
+	if (tx && rx && s->tx_call == s->rx_call)
+		tx = 0;
+	s->interrupts += tx + rx;
+	if (tx)
+		compat_eventfd_signal(s->tx_call);
+	if (rx)
+		compat_eventfd_signal(s->rx_call);
+}
+
+/* In a softirq. */
+void vsock_tx_timeout(struct timer_list *timer)
+{
+	struct session *s = from_timer(s, timer, tx_timer);
+
+	if (!READ_ONCE(s->tx_held))
+		return;
+	WRITE_ONCE(s->tx_due, true);
+	session_wake(s);
 }
 
 /* ---- from the guest ------------------------------------------------------------------------------------------------ */
@@ -136,6 +167,7 @@ static int serve_chain(struct session *s, struct ring_chain *c)
 	in.iov = c->iov;
 	in.iov_n = iov_cut(&in.iov, c->out_n, VSOCK_HDR_LEN, in.p.len);
 	take_packet(s, &in);
+	WRITE_ONCE(s->tx_held, s->tx_held + c->out_n);
 	return ring_push(&s->tx, c->head, 0);
 }
 
@@ -155,7 +187,6 @@ static bool serve_tx(struct session *s)
 			break;
 		ret = serve_chain(s, &c);
 	}
-	flush(s, &s->tx, s->tx_call);
 	if (!ret && session_spare_event(s))
 		ret = i < TX_BUDGET ? ring_kicks_on(&s->tx) : 1;
 	if (ret < 0)
@@ -384,7 +415,6 @@ static bool serve_rx(struct session *s)
 {
 	int ret = say_all(s);
 
-	flush(s, &s->rx, s->rx_call);
 	/* Where buffers are out the driver's next ones must wake us; else its refills need not. */
 	if (!ret)
 		ret = ring_kicks_on(&s->rx);
@@ -404,6 +434,8 @@ bool vsock_serve(struct session *s)
 		more = serve_tx(s);
 	if (s->running)
 		more |= serve_rx(s);
+	if (s->running)
+		flush(s);
 	return more && s->running;
 }
 
@@ -503,6 +535,8 @@ void vsock_stop(struct session *s)
 	struct flow *f, *next;
 
 	s->running = false;
+	del_timer_sync(&s->tx_timer);
+	s->tx_held = 0;
 	kick_clear(&s->rx_kick);
 	kick_clear(&s->tx_kick);
 	call_clear(&s->rx_call);

@@ -26,7 +26,7 @@ users() { awk '$1 == "microvm" { print $3 }' /proc/modules; }
 complaints() { dmesg | grep -E 'BUG|WARNING:|Oops|general protection|Call Trace|refcount_t|list_(add|del) corruption' || true; }
 
 # Guest and VMM are one process here: payload, credit, half-closes, broken rings, lost memory, kills (tests/e2e/kmod-vsock.c).
-test_vsock_without_a_vm() { # limit 400 s
+test_vsock_without_a_vm() { # limit 900 s
 	run "$MICROVM_BUILD/tests/kmod-vsock"
 	status_is 0
 	out_has_not FAILED
