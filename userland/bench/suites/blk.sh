@@ -38,7 +38,7 @@ suite_blk() {
 	for cache in cached direct; do
 		for vmm in ours qemu qemu-iothread; do
 			say "blk: $cache, $vmm"
-			blk_guest "$vmm" "$cache" "$tmp/blk-$cache.$vmm" ''
+			tried blk_guest "$vmm" "$cache" "$tmp/blk-$cache.$vmm" ''
 		done
 		for job in "${data_jobs[@]}"; do
 			best=$(least "$job" "$tmp"/blk-"$cache".qemu "$tmp"/blk-"$cache".qemu-iothread)

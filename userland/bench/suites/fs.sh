@@ -45,10 +45,12 @@ fs_end() {
 }
 
 fs_guest() { # VMM SERVER OUT WORDS
+	local status=0
 	fs_serve "$2" || return
 	fs_command "$1" "$4"
-	guest "$3" "${fs_vm[@]}"
+	guest "$3" "${fs_vm[@]}" || status=1
 	fs_end
+	return $status
 }
 
 # Ours only, as for disks.
@@ -93,13 +95,13 @@ suite_fs() {
 	mkdir -p "$storage_dir/share/entries"
 	(cd "$storage_dir/share/entries" && seq -f %05.0f 0 999 | xargs touch)
 	say "fs: ours"
-	fs_guest ours fsd "$tmp/fs.ours" ''
+	tried fs_guest ours fsd "$tmp/fs.ours" ''
 	for server in virtiofsd-0 virtiofsd-64; do
 		say "fs: QEMU with $server"
-		fs_guest qemu "$server" "$tmp/fs.$server" ''
+		tried fs_guest qemu "$server" "$tmp/fs.$server" ''
 	done
 	say "fs: QEMU with microvm-fsd"
-	fs_guest qemu fsd "$tmp/fs.control" ''
+	tried fs_guest qemu fsd "$tmp/fs.control" ''
 	for job in "${data_jobs[@]}" "${name_jobs[@]}"; do
 		best=$(least "$job" "$tmp"/fs.virtiofsd-*)
 		row fs "${job_title[$job]}" instructions "$(instructions "$tmp/fs.ours" "$job")" "${best##*/fs.}" "$(instructions "$best" "$job")" 'ratio <= 0.7'
