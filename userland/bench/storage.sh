@@ -29,7 +29,7 @@ storage_ready() {
 	cat "$storage_dir/disk" "$storage_dir/share/data" "$storage_dir/disk" "$storage_dir/share/data" >/dev/null
 }
 
-# guest OUT COMMAND…: runs a guest and keeps what it said. Lines come at least once in 2 s; one that is silent for 4 is ended.
+# guest OUT COMMAND…: runs a guest and keeps what it said. A line comes within half a second; one that is silent for two is ended.
 guest() {
 	local out=$1 pid said=-1 silent=0 lines tick
 	shift
@@ -38,7 +38,7 @@ guest() {
 	exec {tick}<> <(:)
 	while kill -0 $pid 2>/dev/null && [ $silent -lt 4 ]; do
 		# Nothing that starts a program: its instructions would be the guest's.
-		read -rt 1 -u "$tick" || true
+		read -rt 0.5 -u "$tick" || true
 		mapfile -t lines <"$out"
 		if [ ${#lines[@]} = "$said" ]; then silent=$((silent + 1)); else said=${#lines[@]} silent=0; fi
 	done
