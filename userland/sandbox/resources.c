@@ -49,9 +49,10 @@ int sandbox_balloon(const struct state_ref *ref, enum balloon_op op, uint64_t ta
 	fd = connect_balloon(ref);
 	if (fd < 0)
 		return err_errno(e, fd, "%s: its VMM can't be asked about memory", ref->record.name);
-	n = send(fd, &req, sizeof(req), MSG_NOSIGNAL);
+	/* With a time limit, a signal ends these even where it is handled with SA_RESTART (signal(7)). */
+	n = TEMP_FAILURE_RETRY(send(fd, &req, sizeof(req), MSG_NOSIGNAL));
 	if (n == sizeof(req))
-		n = recv(fd, answer, sizeof(*answer), 0);
+		n = TEMP_FAILURE_RETRY(recv(fd, answer, sizeof(*answer), 0));
 	if (n < 0)
 		return err_errno(e, errno, "%s: its VMM does not answer", ref->record.name);
 	if (n != sizeof(*answer))
