@@ -53,6 +53,16 @@ fs_guest() { # VMM SERVER OUT WORDS
 	return $status
 }
 
+# Each job in a guest of its own: the longer one lives, the more likely it is to stop (storage.sh, tried).
+fs_jobs() { # VMM SERVER NAME
+	local job
+	say "fs: $1 with $2"
+	for job in "${data_jobs[@]}" "${name_jobs[@]}"; do
+		tried fs_guest "$1" "$2" "$tmp/fs.job" "job=$job"
+		cat "$tmp/fs.job" >>"$tmp/$3"
+	done
+}
+
 # Ours only, as for disks.
 fs_counts() {
 	local job counts
@@ -94,14 +104,9 @@ suite_fs() {
 	storage_ready || return
 	mkdir -p "$storage_dir/share/entries"
 	(cd "$storage_dir/share/entries" && seq -f %05.0f 0 999 | xargs touch)
-	say "fs: ours"
-	tried fs_guest ours fsd "$tmp/fs.ours" ''
-	for server in virtiofsd-0 virtiofsd-64; do
-		say "fs: QEMU with $server"
-		tried fs_guest qemu "$server" "$tmp/fs.$server" ''
-	done
-	say "fs: QEMU with microvm-fsd"
-	tried fs_guest qemu fsd "$tmp/fs.control" ''
+	fs_jobs ours fsd fs.ours
+	for server in virtiofsd-0 virtiofsd-64; do fs_jobs qemu "$server" "fs.$server"; done
+	fs_jobs qemu fsd fs.control
 	for job in "${data_jobs[@]}" "${name_jobs[@]}"; do
 		best=$(least "$job" "$tmp"/fs.virtiofsd-*)
 		row fs "${job_title[$job]}" instructions "$(instructions "$tmp/fs.ours" "$job")" "${best##*/fs.}" "$(instructions "$best" "$job")" 'ratio <= 0.7'
