@@ -46,6 +46,7 @@ fs_end() {
 
 fs_guest() { # VMM SERVER OUT WORDS
 	local status=0
+	rm -f "$storage_dir/share/new" # of a guest that was ended in the middle
 	fs_serve "$2" || return
 	fs_command "$1" "$4"
 	guest "$3" "${fs_vm[@]}" || status=1
