@@ -229,7 +229,7 @@ test_a_copy_that_was_interrupted() { # limit 400 s
 	local i mark=$store/volumes/half/copy
 	make_root
 	mkdir "$root/many"
-	for ((i = 0; i < 80; i++)); do head -c 5000 /dev/urandom >"$root/many/$i"; done
+	for ((i = 0; i < 160; i++)); do head -c 5000 /dev/urandom >"$root/many/$i"; done
 	for i in 5 30; do
 		microvm run --rm --rootfs "$root:O" -v half:/many true &
 		until_ok has_files "$(data_of half)" "$i"
@@ -239,10 +239,10 @@ test_a_copy_that_was_interrupted() { # limit 400 s
 		echo "ended after $(find "$(data_of half)" -type f | wc -l) files"
 		until_ok no_vmm
 		[ -s "$mark" ] || die "it was too fast, or nobody knows that it was interrupted"
-		! has_files "$(data_of half)" 80 || die "it was too fast"
+		! has_files "$(data_of half)" 160 || die "it was too fast"
 	done
 	in_root --rootfs "$root:O" -v half:/many -- sh -c 'ls -A /many | grep -c .'
-	out_is 80
+	out_is 160
 	diff -r "$root/many" "$(data_of half)"
 	[ ! -s "$mark" ] || die "it is still marked"
 	forget half
