@@ -30,18 +30,6 @@ struct balloon {
 	u32 pfns[PFNS_MAX];
 };
 
-static void broken(struct session *s, int ret)
-{
-	struct event *e = session_spare_event(s);
-
-	s->balloon->broken = true;
-	/* A session that has vsock, too, may have its stock out: the last packet makes place. */
-	if (!e)
-		e = list_last_entry(&s->events, struct event, node);
-	e->ev = (struct microvm_event){ .type = MICROVM_EVENT_BROKEN, .reason = ret };
-	session_tell(s, e);
-}
-
 static int punch(void *file, u64 offset, u64 len)
 {
 	return vfs_fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, len);
@@ -118,8 +106,10 @@ bool balloon_serve(struct session *s)
 		if (!b->queues[i].on)
 			continue;
 		ret = serve_queue(s, i);
-		if (ret < 0)
-			broken(s, ret);
+		if (ret < 0) {
+			b->broken = true;
+			session_tell_broken(s, ret);
+		}
 		more |= ret > 0;
 	}
 	return more && !b->broken;

@@ -245,6 +245,17 @@ void session_tell(struct session *s, struct event *e)
 	wake_up_interruptible_poll(&s->readers, EPOLLIN | EPOLLRDNORM);
 }
 
+void session_tell_broken(struct session *s, int ret)
+{
+	struct event *e = session_spare_event(s);
+
+	/* Should all wait to be read, then the last of the packets makes place: there is nobody to answer it any more. */
+	if (!e)
+		e = list_last_entry(&s->events, struct event, node);
+	e->ev = (struct microvm_event){ .type = MICROVM_EVENT_BROKEN, .reason = ret };
+	session_tell(s, e);
+}
+
 static void event_done(struct session *s, struct event *e)
 {
 	struct flow *f = e->flow;

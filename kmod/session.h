@@ -181,6 +181,8 @@ int session_check_owner(const struct session *s);
 void session_wake(struct session *s);
 /* Puts an event behind the others. */
 void session_tell(struct session *s, struct event *e);
+/* A rule of a queue was broken, or guest memory is gone. */
+void session_tell_broken(struct session *s, int ret);
 /* An event of the stock, or NULL while all of them wait to be read. */
 struct event *session_spare_event(struct session *s);
 void session_drop_events(struct session *s);

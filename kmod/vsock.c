@@ -1,25 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* The queues: packets from the guest, and to it. */
 #include <linux/eventfd.h>
-#include <linux/file.h>
 #include <linux/slab.h>
 
 #include "compat.h"
+#include "notify.h"
 #include "session.h"
 
-/* A rule of the queues was broken, or guest memory is gone: they are left alone from here on. */
+/* They are left alone from here on. */
 static void broken(struct session *s, int ret)
 {
-	struct event *e = session_spare_event(s);
-
 	if (!s->running)
 		return;
 	s->running = false;
-	/* Should all wait to be read, then the last of the packets makes place: there is nobody to answer it any more. */
-	if (!e)
-		e = list_last_entry(&s->events, struct event, node);
-	e->ev = (struct microvm_event){ .type = MICROVM_EVENT_BROKEN, .reason = ret };
-	session_tell(s, e);
+	session_tell_broken(s, ret);
 }
 
 /*
@@ -440,64 +434,6 @@ bool vsock_serve(struct session *s)
 }
 
 /* ---- life ---------------------------------------------------------------------------------------------------------- */
-
-static int kicked(wait_queue_entry_t *wait, unsigned int mode, int sync, void *key)
-{
-	if (key_to_poll(key) & EPOLLIN)
-		session_wake(container_of(wait, struct kick, wait)->s);
-	return 0;
-}
-
-static void add_wait(struct file *file, wait_queue_head_t *head, poll_table *table)
-{
-	struct kick *k = container_of(table, struct kick, table);
-
-	k->head = head;
-	add_wait_queue(head, &k->wait);
-}
-
-/* The eventfd is never read: each of its signals wakes, whatever it counts. */
-static int kick_set(struct session *s, struct kick *k, int fd)
-{
-	struct file *file = eventfd_fget(fd);
-
-	if (IS_ERR(file))
-		return PTR_ERR(file);
-	k->s = s;
-	k->file = file;
-	init_waitqueue_func_entry(&k->wait, kicked);
-	init_poll_funcptr(&k->table, add_wait);
-	vfs_poll(file, &k->table);
-	return 0;
-}
-
-static void kick_clear(struct kick *k)
-{
-	if (!k->file)
-		return;
-	if (k->head)
-		remove_wait_queue(k->head, &k->wait);
-	fput(k->file);
-	k->file = NULL;
-	k->head = NULL;
-}
-
-static int call_set(struct eventfd_ctx **call, int fd)
-{
-	struct eventfd_ctx *ctx = eventfd_ctx_fdget(fd);
-
-	if (IS_ERR(ctx))
-		return PTR_ERR(ctx);
-	*call = ctx;
-	return 0;
-}
-
-static void call_clear(struct eventfd_ctx **call)
-{
-	if (*call)
-		eventfd_ctx_put(*call);
-	*call = NULL;
-}
 
 int vsock_set(struct session *s, const struct microvm_vsock *v)
 {
