@@ -7,57 +7,17 @@
 
 #include "base/log.h"
 #include "base/util.h"
-#include "kmod/uapi/microvm.h"
 #include "virtio/balloon.h"
+#include "virtio/module.h"
 
 _Static_assert((int)BALLOON_INFLATE == (int)MICROVM_BALLOON_INFLATE &&
 		       (int)BALLOON_DEFLATE == (int)MICROVM_BALLOON_DEFLATE,
 	       "the same order");
 
-static int set_memory(struct balloon *b)
-{
-	const struct guest_mem_region *regions;
-	const size_t n = guest_mem_regions(b->dev.mem, &regions);
-	struct microvm_memory memory = { .regions_n = (uint32_t)n };
-	size_t i;
-
-	if (n > MICROVM_REGIONS_MAX)
-		return -E2BIG;
-	for (i = 0; i < n; i++)
-		memory.regions[i] = (struct microvm_region){
-			.gpa = regions[i].gpa,
-			.len_bytes = regions[i].len_bytes,
-			.user_addr = (uintptr_t)regions[i].hva,
-		};
-	return ioctl(b->module_fd, MICROVM_SET_MEMORY, &memory) ? -errno : 0;
-}
-
-static uint64_t gpa_of(const struct balloon *b, const void *hva)
-{
-	const struct guest_mem_region *regions;
-	size_t n = guest_mem_regions(b->dev.mem, &regions), i;
-
-	for (i = 0; i < n; i++)
-		if ((uintptr_t)hva - (uintptr_t)regions[i].hva < regions[i].len_bytes)
-			return regions[i].gpa + ((uintptr_t)hva - (uintptr_t)regions[i].hva);
-	return UINT64_MAX;
-}
-
-/* One that the driver doesn't have, or that is ours, has size 0. */
+/* One that is ours, not the module's, has size 0. */
 static struct microvm_queue queue(const struct balloon *b, unsigned int n)
 {
-	const struct virtq *vq = b->dev.vq[n];
-
-	if (!vq->ready || !(b->dev.external_queues >> n & 1))
-		return (struct microvm_queue){ 0 };
-	return (struct microvm_queue){
-		.desc_gpa = gpa_of(b, vq->desc),
-		.avail_gpa = gpa_of(b, vq->avail),
-		.used_gpa = gpa_of(b, vq->used),
-		.size = vq->size,
-		.kick_fd = virtio_kick_fd(&b->dev, n),
-		.call_fd = virtio_call_fd(&b->dev),
-	};
+	return b->dev.external_queues >> n & 1 ? virtio_module_queue(&b->dev, n) : (struct microvm_queue){ 0 };
 }
 
 int balloon_module_start(struct balloon *b)
@@ -72,7 +32,7 @@ int balloon_module_start(struct balloon *b)
 	const struct guest_mem_region *regions;
 	const size_t n = guest_mem_regions(b->dev.mem, &regions);
 	size_t i;
-	int r = b->module_has_memory ? 0 : set_memory(b);
+	int r = b->module_has_memory ? 0 : virtio_module_set_memory(b->module_fd, b->dev.mem);
 
 	for (i = 0; !r && i < n; i++)
 		balloon.offset[i] = regions[i].fd_offset;

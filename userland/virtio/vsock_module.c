@@ -11,7 +11,7 @@
 
 #include "base/log.h"
 #include "base/util.h"
-#include "kmod/uapi/microvm.h"
+#include "virtio/module.h"
 #include "virtio/vsock.h"
 
 #define EVENTS_PER_READ 16u
@@ -21,49 +21,6 @@ _Static_assert(MICROVM_PACKET_BYTES == VSOCK_HDR_LEN, "a packet's header");
 _Static_assert(VSOCK_QUEUE_SIZE <= MICROVM_QUEUE_SIZE_MAX, "the module takes our queues");
 
 /* ---- queues ----------------------------------------------------------------------------------------------------- */
-
-static int set_memory(struct vsock *v)
-{
-	const struct guest_mem_region *regions;
-	const size_t n = guest_mem_regions(v->dev.mem, &regions);
-	struct microvm_memory memory = { .regions_n = (uint32_t)n };
-	size_t i;
-
-	if (n > MICROVM_REGIONS_MAX)
-		return -E2BIG;
-	for (i = 0; i < n; i++)
-		memory.regions[i] = (struct microvm_region){
-			.gpa = regions[i].gpa,
-			.len_bytes = regions[i].len_bytes,
-			.user_addr = (uintptr_t)regions[i].hva,
-		};
-	return ioctl(v->module_fd, MICROVM_SET_MEMORY, &memory) ? -errno : 0;
-}
-
-static uint64_t gpa_of(const struct vsock *v, const void *hva)
-{
-	const struct guest_mem_region *regions;
-	size_t n = guest_mem_regions(v->dev.mem, &regions), i;
-
-	for (i = 0; i < n; i++)
-		if ((uintptr_t)hva - (uintptr_t)regions[i].hva < regions[i].len_bytes)
-			return regions[i].gpa + ((uintptr_t)hva - (uintptr_t)regions[i].hva);
-	return UINT64_MAX;
-}
-
-static struct microvm_queue queue(const struct vsock *v, unsigned int n)
-{
-	const struct virtq *vq = v->dev.vq[n];
-
-	return (struct microvm_queue){
-		.desc_gpa = gpa_of(v, vq->desc),
-		.avail_gpa = gpa_of(v, vq->avail),
-		.used_gpa = gpa_of(v, vq->used),
-		.size = vq->ready ? vq->size : 0,
-		.kick_fd = virtio_kick_fd(&v->dev, n),
-		.call_fd = virtio_call_fd(&v->dev),
-	};
-}
 
 static void watch(struct vsock *v, int how, uint32_t events)
 {
@@ -77,12 +34,12 @@ int vsock_module_start(struct vsock *v)
 {
 	const struct microvm_vsock vsock = { .guest_cid = v->guest_cid,
 					     .features = v->dev.driver_features,
-					     .rx = queue(v, VSOCK_RX),
-					     .tx = queue(v, VSOCK_TX) };
+					     .rx = virtio_module_queue(&v->dev, VSOCK_RX),
+					     .tx = virtio_module_queue(&v->dev, VSOCK_TX) };
 	int r;
 
 	/* Not before the jail, as from here on the module acts with our rights. */
-	r = v->module_has_memory ? 0 : set_memory(v);
+	r = v->module_has_memory ? 0 : virtio_module_set_memory(v->module_fd, v->dev.mem);
 	if (!r && !v->module_has_memory)
 		watch(v, EPOLL_CTL_ADD, EPOLLIN);
 	if (!r)
