@@ -6,49 +6,28 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/time.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/util.h"
+#include "sandbox/remote.h"
 #include "sandbox/sandbox_private.h"
 
 #define ANSWER_TIMEOUT_S 180
 
 /* ---- the other side ------------------------------------------------------------------------------------------------ */
 
-static int connect_control(const struct state_ref *ref)
-{
-	const struct timeval limit = { .tv_sec = ANSWER_TIMEOUT_S };
-	struct sockaddr_un addr = { .sun_family = AF_UNIX };
-	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-
-	/* The folder's own path may be longer than sun_path. */
-	snprintf(addr.sun_path, sizeof(addr.sun_path), "/proc/self/fd/%d/" STATE_CONTROL_SOCKET, ref->dirfd);
-	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) ||
-	    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) ||
-	    connect(fd, (struct sockaddr *)&addr, sizeof(addr)))
-		return -errno;
-	return take_fd(&fd);
-}
-
 int sandbox_control(const struct state_ref *ref, enum control_op op, uint32_t signal, struct err *e)
 {
 	const struct control_request req = { .op = op, .signal = signal };
 	struct control_answer answer = { 0 };
-	_cleanup_close_ int fd = connect_control(ref);
-	ssize_t n;
+	const ssize_t n =
+		remote_ask(ref, STATE_CONTROL_SOCKET, ANSWER_TIMEOUT_S, &req, sizeof(req), &answer, sizeof(answer));
 
-	if (fd == -ECONNREFUSED || fd == -ENOENT)
+	if (n == -ECONNREFUSED || n == -ENOENT)
 		return err_set(e, ESRCH, "%s has ended, or is not one that can be asked that", ref->record.name);
-	if (fd < 0)
-		return err_errno(e, fd, "%s: its supervisor can't be reached", ref->record.name);
-	n = send(fd, &req, sizeof(req), MSG_NOSIGNAL);
-	if (n == sizeof(req))
-		n = recv(fd, &answer, sizeof(answer), 0);
-	if (n < 0 && errno != ECONNRESET && errno != EPIPE)
-		return err_errno(e, errno, "%s: its supervisor does not answer", ref->record.name);
+	if (n < 0 && n != -ECONNRESET && n != -EPIPE)
+		return err_errno(e, (int)n, "%s: its supervisor does not answer", ref->record.name);
 	if (n <= 0)
 		return err_set(e, ESRCH, "%s: its supervisor has ended", ref->record.name);
 	if (n != sizeof(answer))
@@ -78,8 +57,7 @@ void control_answer(struct sandbox *s, const struct err *error)
 		snprintf(a.msg, sizeof(a.msg), "%s", error->msg);
 	}
 	/* Who asked may have gone; what was asked for is done all the same. */
-	if (send(s->control_conn, &a, sizeof(a), MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
-		a.error = 0;
+	(void)send(s->control_conn, &a, sizeof(a), MSG_NOSIGNAL | MSG_DONTWAIT);
 	cleanup_closep(&s->control_conn);
 	if (s->control_listen_fd >= 0 && !loop_op_busy(&s->control_op))
 		wait_for_caller(s);

@@ -9,7 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -29,6 +32,27 @@ int remote_check_running(const struct state_ref *ref, struct err *e)
 		return err_set(e, ESRCH, "%s does not run yet; 'microvm rm -f %s' takes its start back",
 			       ref->record.name, ref->record.name);
 	return 0;
+}
+
+ssize_t remote_ask(const struct state_ref *ref, const char *socket_name, unsigned int timeout_s, const void *req,
+		   size_t req_bytes, void *answer, size_t answer_bytes)
+{
+	const struct timeval limit = { .tv_sec = timeout_s };
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	ssize_t n;
+
+	/* The folder's own path may be longer than sun_path. */
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "/proc/self/fd/%d/%s", ref->dirfd, socket_name);
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) ||
+	    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) ||
+	    connect(fd, (struct sockaddr *)&addr, sizeof(addr)))
+		return -errno;
+	/* With a time limit, a signal ends these even where it is handled with SA_RESTART (signal(7)). */
+	n = TEMP_FAILURE_RETRY(send(fd, req, req_bytes, MSG_NOSIGNAL));
+	if (n >= 0)
+		n = TEMP_FAILURE_RETRY(recv(fd, answer, answer_bytes, 0));
+	return n < 0 ? -errno : n;
 }
 
 int remote_call(const struct state_ref *ref, int (*fn)(struct agent *agent, const char *id, void *arg, struct err *e),

@@ -5,9 +5,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/time.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -21,40 +18,18 @@
 
 /* ---- the VMM ------------------------------------------------------------------------------------------------------- */
 
-static int connect_balloon(const struct state_ref *ref)
-{
-	const struct timeval limit = { .tv_sec = ANSWER_TIMEOUT_S };
-	struct sockaddr_un addr = { .sun_family = AF_UNIX };
-	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-
-	/* The folder's own path may be longer than sun_path. */
-	snprintf(addr.sun_path, sizeof(addr.sun_path), "/proc/self/fd/%d/" STATE_BALLOON_SOCKET, ref->dirfd);
-	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) ||
-	    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) ||
-	    connect(fd, (struct sockaddr *)&addr, sizeof(addr)))
-		return -errno;
-	return take_fd(&fd);
-}
-
 int sandbox_balloon(const struct state_ref *ref, enum balloon_op op, uint64_t target_bytes,
 		    struct balloon_answer *answer, struct err *e)
 {
 	const struct balloon_request req = { .op = op, .target_bytes = target_bytes };
-	_cleanup_close_ int fd = -1;
 	ssize_t n;
 	int r = remote_check_running(ref, e);
 
 	if (r)
 		return r;
-	fd = connect_balloon(ref);
-	if (fd < 0)
-		return err_errno(e, fd, "%s: its VMM can't be asked about memory", ref->record.name);
-	/* With a time limit, a signal ends these even where it is handled with SA_RESTART (signal(7)). */
-	n = TEMP_FAILURE_RETRY(send(fd, &req, sizeof(req), MSG_NOSIGNAL));
-	if (n == sizeof(req))
-		n = TEMP_FAILURE_RETRY(recv(fd, answer, sizeof(*answer), 0));
+	n = remote_ask(ref, STATE_BALLOON_SOCKET, ANSWER_TIMEOUT_S, &req, sizeof(req), answer, sizeof(*answer));
 	if (n < 0)
-		return err_errno(e, errno, "%s: its VMM does not answer", ref->record.name);
+		return err_errno(e, (int)n, "%s: its VMM can't be asked about memory", ref->record.name);
 	if (n != sizeof(*answer))
 		return err_set(e, EPROTO, "%s: its VMM is of another version, or gone", ref->record.name);
 	return answer->error ? err_errno(e, answer->error, "%s: its VMM refuses", ref->record.name) : 0;
