@@ -19,9 +19,8 @@
 #include "base/guest.h"
 #include "base/util.h"
 #include "base/vmspec.h"
-#include "sandbox/balloon_path.h"
+#include "sandbox/module_path.h"
 #include "sandbox/vmm.h"
-#include "sandbox/vsock_path.h"
 
 #define DISKS_MAX 8
 #define AGENT_LIMIT_MS 120000
@@ -139,7 +138,7 @@ static void add_balloon(struct vmspec *spec, const struct options *o)
 	struct err e = ERR_INIT;
 
 	dev->balloon.listen_fd = listen_at(o->balloon, SOCK_SEQPACKET);
-	if (!balloon_path_choose(o->balloon_path, false, &dev->balloon.module_fd, &e))
+	if (!module_path_choose(MODULE_BALLOON, o->balloon_path, MODULE_PATH_USER, &dev->balloon.module_fd, &e))
 		fail("--balloon-path", e.msg);
 }
 
@@ -156,7 +155,7 @@ static int add_vsock(struct vmspec *spec, const struct options *o)
 	dev->vsock.guest_cid = 3;
 	if (o->vsock)
 		dev->vsock.listen_fd = listen_at(o->vsock, SOCK_STREAM);
-	if (!vsock_path_choose(o->vsock_path, &dev->vsock.module_fd, &e))
+	if (!module_path_choose(MODULE_VSOCK, o->vsock_path, MODULE_PATH_USER, &dev->vsock.module_fd, &e))
 		fail("--vsock-path", e.msg);
 	if (!o->agent)
 		return -1;

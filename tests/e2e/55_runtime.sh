@@ -4,7 +4,7 @@
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-root=/run/e2e/work/root
+root=$work/root
 rt() { microvm-runtime --root "$root" "$@"; }
 state_of() { rt state "$1" | jq -r .status; }
 in_state() { [ "$(state_of "$1")" = "$2" ]; }

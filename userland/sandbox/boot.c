@@ -15,11 +15,10 @@
 #include "base/cleanup.h"
 #include "base/guest.h"
 #include "base/util.h"
-#include "sandbox/balloon_path.h"
+#include "sandbox/module_path.h"
 #include "sandbox/paths.h"
 #include "sandbox/sandbox_private.h"
 #include "sandbox/vmspec_build.h"
-#include "sandbox/vsock_path.h"
 
 #define ENTROPY_LEN 64u
 
@@ -76,17 +75,36 @@ static int open_channels(struct sandbox *s, struct err *e)
 	return s->self_fd < 0 ? err_errno(e, errno, "pidfd_open") : 0;
 }
 
+static const char *choose_balloon(struct sandbox *s, struct err *e)
+{
+	const struct run_options *o = s->options;
+	const char *path =
+		module_path_choose(MODULE_BALLOON, o->balloon, o->mem_min_bytes ? MODULE_PATH_KERNEL : MODULE_PATH_USER,
+				   &s->balloon_module_fd, e);
+
+	if (!o->mem_min_bytes)
+		return path;
+	if (!path)
+		err_wrap(e, "--memory-min");
+	if (!str_eq(path, MODULE_PATH_USER))
+		return path;
+	err_set(e, EINVAL,
+		"--memory-min: only the kernel module knows when the host is short of memory; use --balloon kernel, "
+		"or leave it out");
+	return NULL;
+}
+
 int stage_vmspec(struct sandbox *s, struct err *e)
 {
 	const struct run_options *o = s->options;
-	const char *vsock = vsock_path_choose(o->vsock, &s->module_fd, e), *balloon;
+	const char *vsock = module_path_choose(MODULE_VSOCK, o->vsock, MODULE_PATH_USER, &s->module_fd, e), *balloon;
 	struct vm_facts f;
 	int r;
 
 	if (!vsock)
 		return -e->code;
 	s->record.vsock = xstrdup(vsock);
-	balloon = balloon_path_choose(o->balloon, o->mem_min_bytes > 0, &s->balloon_module_fd, e);
+	balloon = choose_balloon(s, e);
 	if (!balloon)
 		return -e->code;
 	s->record.balloon = xstrdup(balloon);

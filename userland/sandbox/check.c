@@ -16,11 +16,10 @@
 #include "base/util.h"
 #include "image/image.h"
 #include "io/loop.h"
-#include "sandbox/balloon_path.h"
 #include "sandbox/kvm.h"
+#include "sandbox/module_path.h"
 #include "sandbox/paths.h"
 #include "sandbox/sandbox.h"
-#include "sandbox/vsock_path.h"
 
 #define DISK_WANTED (1ull << 30)
 
@@ -247,7 +246,7 @@ static void check_module(const struct sandbox_paths *paths, struct check *c)
 	_cleanup_close_ int fd = -1;
 	struct err e = ERR_INIT;
 
-	if (!balloon_module_device_open(&fd, &e)) {
+	if (!module_open(MODULE_BALLOON, &fd, &e)) {
 		found(c, CHECK_OK,
 		      "/dev/microvm: streams and memory can go through the kernel (--vsock kernel, --balloon kernel)");
 		return;

@@ -249,7 +249,7 @@ static int await(struct sandbox *s, struct answer *a, struct err *e)
 
 static int create(struct sandbox *s, Microvm__RootFile **files, size_t files_n, uint64_t writable, struct err *e)
 {
-	const bool pmem = str_eq(s->options->rootfs_device, "pmem");
+	const bool pmem = rootfs_is_pmem(s->options);
 	static char *dax[] = { (char *)"dax=always" };
 	const struct share *root = shares_root(&s->shares);
 	Microvm__CreateContainerRequest req;

@@ -41,7 +41,7 @@ static int check_options(const struct run_options *o, struct err *e)
 	if (!o->boot_timeout_ns || o->boot_timeout_ns > SANDBOX_BOOT_TIMEOUT_NS)
 		return err_set(e, ERANGE, "--boot-timeout: it is at most %llus, and more than 0",
 			       SANDBOX_BOOT_TIMEOUT_NS / 1000000000);
-	if (o->rootfs_device && !str_eq(o->rootfs_device, "blk") && !str_eq(o->rootfs_device, "pmem"))
+	if (o->rootfs_device && !str_eq(o->rootfs_device, "blk") && !rootfs_is_pmem(o))
 		return err_set(e, EINVAL, "--rootfs-device %s: there are blk and pmem", o->rootfs_device);
 	if (o->rootfs && o->rootfs_device)
 		return err_set(e, EINVAL,

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "base/util.h"
 #include "sandbox/strv.h"
 
 /* Where things are on this host; NULL: the default, or what the environment says (paths.h). */
@@ -59,11 +60,11 @@ struct run_options {
 
 	uint64_t mem_bytes;	  /* of the whole VM */
 	uint64_t mem_min_bytes;	  /* left to it when the host is short of memory; 0: all */
-	char *balloon;		  /* balloon_path.h; NULL: whatever is best */
+	char *balloon;		  /* module_path.h; NULL: whatever is best */
 	uint64_t nano_cpus;	  /* 0: one vCPU, no quota */
 	char *kernel, *initramfs; /* NULL: those installed */
 	char *kernel_args;	  /* behind our own */
-	char *vsock;		  /* vsock_path.h; NULL: whatever is best */
+	char *vsock;		  /* module_path.h; NULL: whatever is best */
 	uint64_t boot_timeout_ns;
 	bool debug_console; /* the guest's console comes to our stderr */
 
@@ -77,6 +78,12 @@ struct run_options {
 	bool hold;	       /* with detach: created only, until sandbox_start() */
 	bool sig_proxy;
 };
+
+/* Has the guest its image as memory? */
+static inline bool rootfs_is_pmem(const struct run_options *o)
+{
+	return str_eq(o->rootfs_device, "pmem");
+}
 
 #define RUN_OPTIONS_INIT                                                                      \
 	{                                                                                     \

@@ -65,8 +65,8 @@ struct sandbox_record {
 	uint32_t vcpus, uid;
 	pid_t supervisor_pid, vmm_pid, init_pid;
 	char *stop_signal;
-	char *vsock;   /* the path of its streams, vsock_path.h */
-	char *balloon; /* and of the pages it gives back, balloon_path.h */
+	char *vsock;   /* the path of its streams, module_path.h */
+	char *balloon; /* and of the pages it gives back, module_path.h */
 	uint64_t stop_timeout_ns;
 };
 void sandbox_record_free(struct sandbox_record *r);

@@ -282,7 +282,7 @@ static void insert_mount(Microvm__Spec *spec, Microvm__Mount *m, const char *tar
 /* The guest's names go by order, the image's disk being the first; in the container they do so in any case. */
 static void add_disk(struct sandbox *s, size_t number)
 {
-	const bool image_is_disk = s->image->rootfs_fd >= 0 && !str_eq(s->options->rootfs_device, "pmem");
+	const bool image_is_disk = s->image->rootfs_fd >= 0 && !rootfs_is_pmem(s->options);
 	Microvm__Device *d = pb_new(Microvm__Device, microvm__device);
 
 	d->path = xasprintf("/dev/vd%c", (int)('b' + number));

@@ -80,7 +80,7 @@ static void add_devices(const struct run_options *o, const struct vm_facts *f, s
 {
 	struct vmspec_device *dev;
 
-	if (f->rootfs_fd >= 0 && str_eq(o->rootfs_device, "pmem")) {
+	if (f->rootfs_fd >= 0 && rootfs_is_pmem(o)) {
 		dev = vmspec_add(spec, VMSPEC_PMEM);
 		dev->flags = VMSPEC_PMEM_READONLY;
 		dev->pmem.fd = f->rootfs_fd;
