@@ -27,7 +27,9 @@
 #define MIB (1024u * 1024u)
 #define ENTRIES 1000u /* files in the share's folder "entries" */
 #define KNOWN 10000u  /* and in "known" */
-#define WARM_PART 4u  /* this part of a job's operations goes first and is not counted */
+#define KNOWN_PART \
+	500u /* after so many of them a line is printed, so that a guest that hangs is known from one that works */
+#define WARM_PART 4u /* this part of a job's operations goes first and is not counted */
 
 static char *buffer; /* DEPTH_MAX blocks of 4 KiB, or one of 1 MiB */
 static uint64_t seed;
@@ -232,6 +234,8 @@ static int run_known(const struct job *job, unsigned int ops)
 		entry_name(name, "known", i);
 		if (stat(name, &st))
 			return -errno;
+		if (i % KNOWN_PART == 0)
+			printf("at %u\n", i);
 	}
 	printf("knows %u\n", KNOWN);
 	return stay();

@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <linux/falloc.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "virtio/iov.h"
 
@@ -80,10 +79,11 @@ static void io_done(struct loop_op *op, int res)
 	finish(req, res);
 }
 
-/* Keeps the segments for as long as the request takes. */
+/* Keeps the segments for as long as the request takes; neighbours in memory become one. */
 static int keep_iov(struct fs_req *req, const struct iovec *iov, unsigned int n)
 {
 	struct iovec *to = req->io.inline_iov;
+	unsigned int i, k = 0;
 
 	req->io.iov_alloc = NULL;
 	if (n > FS_REQ_IOV) {
@@ -91,9 +91,14 @@ static int keep_iov(struct fs_req *req, const struct iovec *iov, unsigned int n)
 		if (!to)
 			return -ENOMEM;
 	}
-	memcpy(to, iov, n * sizeof(*to));
+	for (i = 0; i < n; i++) {
+		if (k && (char *)to[k - 1].iov_base + to[k - 1].iov_len == iov[i].iov_base)
+			to[k - 1].iov_len += iov[i].iov_len;
+		else
+			to[k++] = iov[i];
+	}
 	req->io.iov = to;
-	req->io.iov_n = n;
+	req->io.iov_n = k;
 	return 0;
 }
 
