@@ -48,7 +48,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	const struct fs_config config = { .cache = FS_CACHE_AUTO,
 					  .attr_timeout_ns = UINT64_MAX,
 					  .xattr = true,
-					  .remote_locks = true,
+					  .locks = FS_LOCKS_REMOTE,
 					  .fd_limit = 64,
 					  .announce_submounts = true };
 	int cwd = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), r, rounds = 0;

@@ -68,7 +68,7 @@ static void setup(void)
 
 	front_new(&f,
 		  &(struct fs_config){
-			  .cache = FS_CACHE_NONE, .attr_timeout_ns = UINT64_MAX, .xattr = true, .remote_locks = true });
+			  .cache = FS_CACHE_NONE, .attr_timeout_ns = UINT64_MAX, .xattr = true, .locks = FS_LOCKS_REMOTE });
 	umask(0);
 	top = in_dir("");
 	ck_assert(!mkdirat(top, "beside", 0777) && !mkdirat(top, "beside/deep", 0777));
