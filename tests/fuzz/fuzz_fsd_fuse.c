@@ -2,18 +2,56 @@
 /*
  * Requests that say anything, against a share with a few files. Each has a byte for its operation, one for its node, one
  * for where numbers of open files are put in, one for its length, and its arguments. What lies beside the share must be
- * as it was at the end.
+ * as it was at the end. Locks that are waited for have the uniques 1 to 4.
  */
 #include "tests/unit/fsd_front.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define NODES 8u
+#define WAITS 4u
 
 struct known {
 	uint64_t nodes[NODES], fhs[NODES];
 	unsigned int nodes_n, fhs_n;
 };
+
+/* Answered at once, later, or at the end: past the queue, as front_call() waits for one answer. */
+static struct wait {
+	struct fs_req req;
+	struct iovec iov[2];
+	struct fuse_out_header out;
+	uint8_t in[sizeof(struct fuse_in_header) + 256];
+	bool waits;
+} waits[WAITS];
+
+static void wait_done(struct fs_req *req, uint32_t written)
+{
+	struct wait *w = container_of(req, struct wait, req);
+
+	if (!w->waits || written != sizeof(w->out) || w->out.len != written || w->out.error > 0)
+		abort();
+	w->waits = false;
+}
+
+static void ask_for_lock(struct front *f, uint64_t node, const uint8_t *arg, uint32_t len)
+{
+	struct fuse_in_header head = { .len = (uint32_t)sizeof(head) + len, .opcode = FUSE_SETLKW, .nodeid = node };
+	struct wait *w = waits;
+
+	while (w < waits + WAITS && w->waits)
+		w++;
+	if (w == waits + WAITS)
+		return;
+	head.unique = (uint64_t)(w - waits) + 1;
+	memcpy(w->in, &head, sizeof(head));
+	memcpy(w->in + sizeof(head), arg, len);
+	w->iov[0] = (struct iovec){ w->in, head.len };
+	w->iov[1] = (struct iovec){ &w->out, sizeof(w->out) };
+	w->req = (struct fs_req){ .out = &w->iov[0], .out_n = 1, .in = &w->iov[1], .in_n = 1, .done = wait_done };
+	w->waits = true;
+	fs_serve(f->fs, &w->req);
+}
 
 static void make_file(const char *dir, const char *name)
 {
@@ -48,7 +86,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	const struct fs_config config = { .cache = FS_CACHE_AUTO,
 					  .attr_timeout_ns = UINT64_MAX,
 					  .xattr = true,
-					  .remote_locks = true,
+					  .locks = FS_LOCKS_REMOTE,
 					  .fd_limit = 64,
 					  .announce_submounts = true };
 	int cwd = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), r, rounds = 0;
@@ -57,6 +95,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	char path[96];
 	struct front f;
 	struct stat st;
+	unsigned int i;
 
 	front_new(&f, &config);
 	make_file(f.dir, "beside");
@@ -71,8 +110,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		memcpy(arg, data + 4, len);
 		if (len >= 8 && (data[2] & 1))
 			memcpy(arg, &k.fhs[(data[2] >> 1) % NODES], 8);
-		/* A lock that is waited for has no answer now. */
-		if (op != FUSE_SETLKW) {
+		if (op == FUSE_SETLKW) {
+			ask_for_lock(&f, node, arg, len);
+		} else {
 			r = front_call_raw(&f, op, node, arg, len, answer, sizeof(answer));
 			if (r == -1001 && op != FUSE_FORGET && op != FUSE_BATCH_FORGET && op != FUSE_INTERRUPT)
 				abort();
@@ -85,6 +125,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (stat(path, &st) || st.st_size != 7 || st.st_nlink != 1)
 		abort();
 	front_free(&f);
+	for (i = 0; i < WAITS; i++)
+		if (waits[i].waits)
+			abort();
 	if (fchdir(cwd))
 		abort();
 	close(cwd);

@@ -21,7 +21,7 @@ static inline void start(const struct fs_config *config)
 static inline void setup(void)
 {
 	start(&(struct fs_config){
-		.cache = FS_CACHE_AUTO, .attr_timeout_ns = UINT64_MAX, .xattr = true, .remote_locks = true });
+		.cache = FS_CACHE_AUTO, .attr_timeout_ns = UINT64_MAX, .xattr = true, .locks = FS_LOCKS_REMOTE });
 }
 
 static inline void teardown(void)

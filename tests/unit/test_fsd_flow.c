@@ -348,7 +348,7 @@ START_TEST(knows_names_again)
 }
 END_TEST
 
-/* Where close(2) has nothing to say of a file, the guest need not ask; remote locks end with it. */
+/* Where close(2) has nothing to say of a file, the guest need not ask; our guest's kernel does so where that ends locks. */
 START_TEST(asks_for_a_flush_where_it_says_something)
 {
 	struct fuse_open_in in = { .flags = O_WRONLY };
@@ -363,8 +363,13 @@ START_TEST(asks_for_a_flush_where_it_says_something)
 	front_call(&f, FUSE_OPEN, node(ROOT, "a"), &in, sizeof(in), NULL, NULL, &out, sizeof(out));
 	ck_assert_int_eq(!!(out.open_flags & FOPEN_NOFLUSH), local);
 	teardown();
-	start(&(struct fs_config){ .remote_locks = true });
+	start(&(struct fs_config){ .locks = FS_LOCKS_REMOTE });
 	host_file("a", "");
+	front_call(&f, FUSE_OPEN, node(ROOT, "a"), &in, sizeof(in), NULL, NULL, &out, sizeof(out));
+	ck_assert_int_eq(!!(out.open_flags & FOPEN_NOFLUSH), local);
+	release(FUSE_RELEASE, node(ROOT, "a"), out.fh);
+	/* Any other kernel than ours. */
+	ck_assert_int_eq(front_init(&f, ~0ull >> 1, NULL), sizeof(struct fuse_init_out));
 	front_call(&f, FUSE_OPEN, node(ROOT, "a"), &in, sizeof(in), NULL, NULL, &out, sizeof(out));
 	ck_assert_int_eq(out.open_flags & FOPEN_NOFLUSH, 0);
 }

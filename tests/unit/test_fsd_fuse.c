@@ -342,54 +342,6 @@ START_TEST(keeps_attributes)
 }
 END_TEST
 
-static int lock(uint32_t op, uint64_t id, uint64_t fh, uint64_t owner, uint32_t type, struct fuse_lk_out *out)
-{
-	struct fuse_lk_in in = { .fh = fh, .owner = owner, .lk = { .start = 0, .end = 9, .type = type } };
-
-	return front_call(&f, op, id, &in, sizeof(in), NULL, NULL, out, out ? sizeof(*out) : 0);
-}
-
-START_TEST(locks_between_owners)
-{
-	struct fuse_lk_out out;
-	struct fuse_interrupt_in stop;
-	struct {
-		struct fuse_in_header head;
-		struct fuse_lk_in in;
-	} wait = { .head = { .len = sizeof(wait), .opcode = FUSE_SETLKW, .unique = 77 } };
-	uint64_t id, fh;
-
-	host_file("a", "0123456789");
-	id = node(ROOT, "a");
-	ck_assert_int_eq(open_node(id, O_RDWR, &fh), 0);
-	ck_assert_int_eq(lock(FUSE_SETLK, id, fh, 1, F_WRLCK, NULL), 0);
-	ck_assert_int_eq(lock(FUSE_SETLK, id, fh, 2, F_WRLCK, NULL), -EAGAIN);
-	ck_assert_int_eq(lock(FUSE_GETLK, id, fh, 2, F_WRLCK, &out), sizeof(out));
-	ck_assert_uint_eq(out.lk.type, F_WRLCK);
-	ck_assert_int_eq(lock(FUSE_SETLK, id, fh, 1, 9, NULL), -EINVAL);
-	/* One waits, until the first lets go. */
-	wait.head.nodeid = id;
-	wait.in = (struct fuse_lk_in){ .fh = fh, .owner = 2, .lk = { .end = 9, .type = F_WRLCK } };
-	front_put(&f, 3, &wait, sizeof(wait), 16);
-	ck_assert_int_eq(lock(FUSE_SETLK, id, fh, 3, F_WRLCK, NULL), -EAGAIN);
-	front_put(&f, 4, &(struct fuse_in_header){ .len = 40 }, 40, 16); /* no operation, which is answered at once */
-	ck_assert_uint_eq(front_wait(&f, 1), 1);
-	ck_assert_int_eq(front_call(&f, FUSE_FLUSH, id, &(struct fuse_flush_in){ .fh = fh, .lock_owner = 1 }, 24, NULL,
-				    NULL, NULL, 0),
-			 -1000); /* two chains came back: the lock's and this one */
-	ck_assert_int_eq(((struct fuse_out_header *)front_answer(&f, 3))->error, 0);
-	/* Another waits, and is interrupted. */
-	wait.in.owner = 4;
-	front_put(&f, 3, &wait, sizeof(wait), 16);
-	eventfd_write(f.kick_fd, 1);
-	front_settle(&f);
-	stop.unique = 77;
-	front_call(&f, FUSE_INTERRUPT, 0, &stop, sizeof(stop), NULL, NULL, NULL, 0);
-	front_settle(&f);
-	ck_assert_int_eq(((struct fuse_out_header *)front_answer(&f, 3))->error, -EINTR);
-}
-END_TEST
-
 START_TEST(copies_and_seeks)
 {
 	struct fuse_copy_file_range_in copy = { .len = 5 };
@@ -486,7 +438,7 @@ START_TEST(read_only_changes_nothing)
 	uint64_t id, fh;
 
 	teardown();
-	start(&(struct fs_config){ .read_only = true, .xattr = true, .remote_locks = true });
+	start(&(struct fs_config){ .read_only = true, .xattr = true, .locks = FS_LOCKS_REMOTE });
 	host_file("a", "x");
 	id = node(ROOT, "a");
 	ck_assert_int_eq(open_node(id, O_RDONLY, &fh), 0);
@@ -675,7 +627,6 @@ Suite *test_suite(void)
 	tcase_add_test(c, sets_attributes);
 	tcase_add_test(c, lists_folders);
 	tcase_add_test(c, keeps_attributes);
-	tcase_add_test(c, locks_between_owners);
 	tcase_add_test(c, copies_and_seeks);
 	tcase_add_test(c, answers_what_is_cut_short);
 	tcase_add_test(c, refuses_a_wrong_length);

@@ -66,9 +66,10 @@ static void setup(void)
 {
 	int top, share, beside;
 
-	front_new(&f,
-		  &(struct fs_config){
-			  .cache = FS_CACHE_NONE, .attr_timeout_ns = UINT64_MAX, .xattr = true, .remote_locks = true });
+	front_new(&f, &(struct fs_config){ .cache = FS_CACHE_NONE,
+					   .attr_timeout_ns = UINT64_MAX,
+					   .xattr = true,
+					   .locks = FS_LOCKS_REMOTE });
 	umask(0);
 	top = in_dir("");
 	ck_assert(!mkdirat(top, "beside", 0777) && !mkdirat(top, "beside/deep", 0777));

@@ -164,7 +164,7 @@ static int prepare(struct fs *fs, struct fs_req *req, struct fs_call *c, const s
 		return -EROFS;
 	if ((op->flags & OP_XATTR) && !fs->config->xattr)
 		return -EOPNOTSUPP;
-	if ((op->flags & OP_LOCKS) && !fs->config->remote_locks)
+	if ((op->flags & OP_LOCKS) && !fs->remote_locks)
 		return -ENOSYS;
 	r = take_extension(c, fs->arg + copied);
 	if (!r)
@@ -296,5 +296,5 @@ uint32_t fs_handles(const struct fs *fs)
 
 void fs_interrupt(struct fs *fs)
 {
-	locks_interrupt(fs, 0, true);
+	locks_interrupt_all(fs);
 }

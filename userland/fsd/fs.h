@@ -20,10 +20,13 @@
 #include "io/loop.h"
 
 enum fs_cache { FS_CACHE_NONE, FS_CACHE_AUTO, FS_CACHE_ALWAYS };
+/* Auto: on the host, where the guest's kernel interrupts who waits. */
+enum fs_locks { FS_LOCKS_LOCAL, FS_LOCKS_AUTO, FS_LOCKS_REMOTE };
 
 struct fs_config {
-	bool read_only, xattr, posix_acl, writeback, announce_submounts, remote_locks;
+	bool read_only, xattr, posix_acl, writeback, announce_submounts;
 	enum fs_cache cache;
+	enum fs_locks locks;
 	uint32_t fd_limit;	  /* files open at a time, inodes included */
 	uint32_t inode_limit;	  /* inodes known at a time, each of which takes memory; 0: FS_INODES_DEFAULT */
 	uint64_t attr_timeout_ns; /* UINT64_MAX: as the cache mode has it */

@@ -16,6 +16,8 @@
 #define FS_F_CREATE_SUPP_GROUP (1ull << 34)
 #define FS_F_DIRECT_IO_ALLOW_MMAP (1ull << 36)
 #define FS_EXT_GROUPS 32u
+/* Our guest kernel's own (images/patches/0006): it interrupts SETLKW, and flushes locked files despite FOPEN_NOFLUSH. */
+#define FS_F_MICROVM_LOCKS (1ull << 63)
 
 #define FS_MAX_WRITE (1u << 20)
 #define FS_MAX_PAGES 256u
@@ -24,8 +26,8 @@
 /* Of one request that is not written data: an attribute's value (XATTR_SIZE_MAX), or a batch of nodes to forget. */
 #define FS_ARG_MAX (65536u + 1024u)
 #define FS_DIR_BUFFER 16384u
-#define FS_DIR_BUFFERS 4u /* folders that are listed at the same time without a loss */
-#define FS_WAITERS_MAX 64u
+#define FS_DIR_BUFFERS 4u  /* folders that are listed at the same time without a loss */
+#define FS_WAITERS_MAX 96u /* each holds a place in a queue, and who is to let go needs one, too */
 #define FS_INODE_NONE UINT32_MAX
 
 #define FS_LATER INT32_MIN	   /* a handler's: the answer comes later */
@@ -80,6 +82,8 @@ struct fs {
 	bool ready;	    /* INIT has been */
 	bool root;	    /* owners can be changed */
 	bool setxattr_ext;  /* the long form was agreed on */
+	bool remote_locks;  /* locks are on the host */
+	bool lock_flushes;  /* the guest tells of a close that ends locks, whatever it was told at open */
 	uint32_t open_keep; /* FOPEN_ flags of each open */
 	mode_t umask;
 	uint32_t fsuid, fsgid;
@@ -100,6 +104,10 @@ struct fs {
 	struct fs_req *waiters; /* for locks */
 	uint32_t waiters_n;
 	struct loop_op lock_timer;
+	uint64_t lock_retry_ns;
+	uint64_t interrupts
+		[FS_WAITERS_MAX]; /* uniques of those that overtook their request, or came too late; 0: none */
+	uint32_t interrupts_next;
 
 	struct dir_buffer dirs[FS_DIR_BUFFERS];
 	uint32_t dirs_next; /* the one to go */
@@ -198,10 +206,15 @@ uint32_t fs_open_flags(const struct fs *fs, uint32_t flags);
 uint32_t fs_open_answer(const struct fs *fs, const struct inode *inode, uint32_t flags);
 
 /* ---- op_lock.c ---- */
-void locks_drop_owner(struct fs *fs, struct inode *inode, uint64_t owner);
+/* FLUSH: the owner has closed one of its open files. */
+void locks_flush(struct fs *fs, struct inode *inode, uint64_t owner);
+/* RELEASE: nobody has the open file any more. */
+void locks_release(struct fs *fs, struct inode *inode, struct handle *h);
 void locks_drop_all(struct fs *fs, struct inode *inode);
-void locks_retry(struct fs *fs);
-bool locks_interrupt(struct fs *fs, uint64_t unique, bool all);
+/* Ends the wait of that request with EINTR, also if it is still to come. */
+void locks_interrupt(struct fs *fs, uint64_t unique);
+/* All of them; and there is no request left of which anything was remembered. */
+void locks_interrupt_all(struct fs *fs);
 void locks_init(struct fs *fs);
 
 #endif

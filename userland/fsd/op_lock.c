@@ -3,6 +3,7 @@
  * Locks on the host, for guests and hosts that lock against each other. A POSIX lock belongs to an owner, which no system
  * call of ours can name, so each owner gets an open file of its own and locks of the open file description. Nothing here
  * waits: a lock that is not to be had is asked for again after a while, and whenever one of the guest's own was let go.
+ * Who waits long asks less often, so that it costs the host little.
  */
 #include "fsd/fs_internal.h"
 
@@ -11,17 +12,24 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-#define RETRY_NS 20000000ull
+#define RETRY_MIN_NS 1000000ull
+#define RETRY_MAX_NS (64 * RETRY_MIN_NS)
 
 struct posix_lock {
 	struct posix_lock *next;
 	uint64_t owner;
+	uint64_t fh; /* the guest's open file that it was first locked by */
 	int fd;
 };
 
+static void retry(struct fs *fs);
+
 static void retry_later(struct loop_op *op, int res)
 {
-	locks_retry(container_of(op, struct fs, lock_timer));
+	struct fs *fs = container_of(op, struct fs, lock_timer);
+
+	fs->lock_retry_ns = min_t(uint64_t, 2 * fs->lock_retry_ns, RETRY_MAX_NS);
+	retry(fs);
 }
 
 void locks_init(struct fs *fs)
@@ -41,38 +49,44 @@ static void drop(struct fs *fs, struct posix_lock **at)
 	free(lock);
 }
 
-void locks_drop_owner(struct fs *fs, struct inode *inode, uint64_t owner)
-{
-	struct posix_lock **at;
-
-	for (at = &inode->locks; *at; at = &(*at)->next)
-		if ((*at)->owner == owner) {
-			drop(fs, at);
-			return;
-		}
-}
-
 void locks_drop_all(struct fs *fs, struct inode *inode)
 {
 	while (inode->locks)
 		drop(fs, &inode->locks);
 }
 
-/* The owner's open file. NULL and *error set, if there is none to be had. */
-static struct posix_lock *owner_get(struct fs *fs, struct inode *inode, uint64_t owner, int *error)
+static struct posix_lock *owner_find(const struct inode *inode, uint64_t owner)
 {
-	struct posix_lock *lock;
+	struct posix_lock *lock = inode->locks;
 
-	for (lock = inode->locks; lock; lock = lock->next)
-		if (lock->owner == owner)
-			return lock;
+	while (lock && lock->owner != owner)
+		lock = lock->next;
+	return lock;
+}
+
+/* For writing, as a lock for writing needs it; the guest's handle says whether it may have that. Not all files can be. */
+static int owner_open(struct fs *fs, const struct inode *inode)
+{
+	int fd = inode_open(fs, inode, fs->config->read_only ? O_RDONLY : O_RDWR);
+
+	if (fd == -EROFS || fd == -EACCES || fd == -EPERM || fd == -ETXTBSY)
+		fd = inode_open(fs, inode, O_RDONLY);
+	return fd == -ENFILE || fd == -EMFILE ? -ENOLCK : fd;
+}
+
+/* The owner's open file. NULL and *error set, if there is none to be had. */
+static struct posix_lock *owner_get(struct fs *fs, struct inode *inode, const struct fuse_lk_in *in, int *error)
+{
+	struct posix_lock *lock = owner_find(inode, in->owner);
+
+	if (lock)
+		return lock;
 	lock = malloc(sizeof(*lock));
 	*error = -ENOLCK;
 	if (!lock)
 		return NULL;
-	*lock = (struct posix_lock){ .owner = owner, .next = inode->locks };
-	/* For writing, as a lock for writing needs it; the handle says whether the guest may. */
-	lock->fd = inode_open(fs, inode, fs->config->read_only ? O_RDONLY : O_RDWR);
+	*lock = (struct posix_lock){ .owner = in->owner, .fh = in->fh, .next = inode->locks };
+	lock->fd = owner_open(fs, inode);
 	if (lock->fd < 0) {
 		*error = lock->fd;
 		free(lock);
@@ -109,7 +123,9 @@ static int try_posix(struct fs *fs, struct inode *inode, const struct fuse_lk_in
 
 	if (r)
 		return r;
-	lock = owner_get(fs, inode, in->owner, &r);
+	if (fl.l_type == F_UNLCK && !owner_find(inode, in->owner))
+		return 0;
+	lock = owner_get(fs, inode, in, &r);
 	if (!lock)
 		return r;
 	return fcntl(lock->fd, F_OFD_SETLK, &fl) ? -errno : 0;
@@ -119,6 +135,8 @@ static int try_flock(const struct handle *h, uint32_t type)
 {
 	int op = type == F_RDLCK ? LOCK_SH : type == F_WRLCK ? LOCK_EX : LOCK_UN;
 
+	if (op == LOCK_UN && type != F_UNLCK)
+		return -EINVAL;
 	return flock(h->fd, op | LOCK_NB) ? -errno : 0;
 }
 
@@ -134,7 +152,7 @@ static int try_lock(struct fs *fs, const struct handle *h, const struct fuse_lk_
 static void set_timer(struct fs *fs)
 {
 	if (fs->waiters && !loop_op_busy(&fs->lock_timer))
-		loop_timer(fs->loop, &fs->lock_timer, RETRY_NS);
+		loop_timer(fs->loop, &fs->lock_timer, fs->lock_retry_ns);
 }
 
 static void unwait(struct fs *fs, struct fs_req **at, int result)
@@ -146,35 +164,96 @@ static void unwait(struct fs *fs, struct fs_req **at, int result)
 	fs_answer(req, result);
 }
 
-void locks_retry(struct fs *fs)
+/* The one that waits longest is first. */
+static void retry(struct fs *fs)
 {
 	struct fs_req **at = &fs->waiters;
 
 	while (*at) {
 		int r = try_lock(fs, (*at)->handle, &(*at)->lock.in);
 
-		if (r == -EAGAIN)
+		if (r == -EAGAIN) {
 			at = &(*at)->lock.next;
-		else
+		} else {
 			unwait(fs, at, r);
+			fs->lock_retry_ns = RETRY_MIN_NS;
+		}
 	}
 	set_timer(fs);
 }
 
-bool locks_interrupt(struct fs *fs, uint64_t unique, bool all)
+/* The driver's queues are looked at in any order: the request may not have been seen yet. */
+static void remember(struct fs *fs, uint64_t unique)
+{
+	fs->interrupts[fs->interrupts_next] = unique;
+	fs->interrupts_next = (fs->interrupts_next + 1) % ARRAY_SIZE(fs->interrupts);
+}
+
+static bool remembered(struct fs *fs, uint64_t unique)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(fs->interrupts); i++)
+		if (unique && fs->interrupts[i] == unique) {
+			fs->interrupts[i] = 0;
+			return true;
+		}
+	return false;
+}
+
+void locks_interrupt(struct fs *fs, uint64_t unique)
 {
 	struct fs_req **at = &fs->waiters;
-	bool found = false;
 
-	while (*at) {
-		if (all || (*at)->head.unique == unique) {
-			unwait(fs, at, -EINTR);
-			found = true;
-		} else {
-			at = &(*at)->lock.next;
-		}
-	}
-	return found;
+	while (*at && (*at)->head.unique != unique)
+		at = &(*at)->lock.next;
+	if (*at)
+		unwait(fs, at, -EINTR);
+	else
+		remember(fs, unique);
+}
+
+void locks_interrupt_all(struct fs *fs)
+{
+	while (fs->waiters)
+		unwait(fs, &fs->waiters, -EINTR);
+	memset(fs->interrupts, 0, sizeof(fs->interrupts));
+}
+
+void locks_flush(struct fs *fs, struct inode *inode, uint64_t owner)
+{
+	struct posix_lock **at = &inode->locks;
+
+	while (*at && (*at)->owner != owner)
+		at = &(*at)->next;
+	if (!*at)
+		return;
+	drop(fs, at);
+	retry(fs);
+}
+
+void locks_release(struct fs *fs, struct inode *inode, struct handle *h)
+{
+	struct posix_lock **at = &inode->locks;
+	struct fs_req **waiter = &fs->waiters;
+	uint64_t fh = handle_id(h);
+
+	/* Of the locks of an open file (F_OFD_SETLK) this is the only end that is told; those of a process have ended. */
+	while (*at)
+		if ((*at)->fh == fh)
+			drop(fs, at);
+		else
+			at = &(*at)->next;
+	while (*waiter)
+		if ((*waiter)->handle == h)
+			unwait(fs, waiter, -EBADF);
+		else
+			waiter = &(*waiter)->lock.next;
+	/* What is still read by it keeps it open for a while. */
+	if (h->busy && fs->remote_locks)
+		flock(h->fd, LOCK_UN);
+	handle_release(fs, h);
+	retry(fs);
 }
 
 static int wait_for(struct fs *fs, struct fs_call *c, struct handle *h, const struct fuse_lk_in *in)
@@ -184,6 +263,8 @@ static int wait_for(struct fs *fs, struct fs_call *c, struct handle *h, const st
 
 	if (r)
 		return r;
+	if (remembered(fs, c->req->head.unique))
+		return -EINTR;
 	if (fs->waiters_n == FS_WAITERS_MAX)
 		return -ENOLCK;
 	for (at = &fs->waiters; *at; at = &(*at)->lock.next)
@@ -195,6 +276,7 @@ static int wait_for(struct fs *fs, struct fs_call *c, struct handle *h, const st
 	c->req->lock.next = NULL;
 	*at = c->req;
 	fs->waiters_n++;
+	fs->lock_retry_ns = RETRY_MIN_NS;
 	set_timer(fs);
 	return FS_LATER;
 }
@@ -215,7 +297,7 @@ int fs_op_setlk(struct fs *fs, struct fs_call *c)
 	if (r == -EAGAIN && c->req->head.opcode == FUSE_SETLKW)
 		return wait_for(fs, c, h, in);
 	if (!r && (in->lk.type == F_UNLCK || in->lk.type == F_RDLCK))
-		locks_retry(fs);
+		retry(fs);
 	return r;
 }
 
@@ -224,7 +306,7 @@ int fs_op_getlk(struct fs *fs, struct fs_call *c)
 	const struct fuse_lk_in *in = c->arg;
 	struct handle *h = handle_get(fs, in->fh, c->inode);
 	struct fuse_lk_out *out = c->reply;
-	struct posix_lock *lock;
+	struct posix_lock *lock = owner_find(c->inode, in->owner);
 	struct flock fl;
 	int r;
 
@@ -235,10 +317,8 @@ int fs_op_getlk(struct fs *fs, struct fs_call *c)
 	r = to_flock(&in->lk, &fl);
 	if (r)
 		return r;
-	lock = owner_get(fs, c->inode, in->owner, &r);
-	if (!lock)
-		return r;
-	if (fcntl(lock->fd, F_OFD_GETLK, &fl))
+	/* Who has no lock asks by the handle, which never has any of these. */
+	if (fcntl(lock ? lock->fd : h->fd, F_OFD_GETLK, &fl))
 		return -errno;
 	*out = (struct fuse_lk_out){ .lk = {
 					     .start = (uint64_t)fl.l_start,

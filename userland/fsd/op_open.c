@@ -16,7 +16,7 @@ uint32_t fs_open_answer(const struct fs *fs, const struct inode *inode, uint32_t
 	if (S_ISDIR(inode->mode))
 		return fs->config->cache == FS_CACHE_ALWAYS ? FOPEN_CACHE_DIR | FOPEN_KEEP_CACHE : 0;
 	/* FLUSH ends locks, and asks for what only close(2) says. */
-	if (fs->config->remote_locks || (writable && !fs->mounts[inode->mnt].local))
+	if ((fs->remote_locks && !fs->lock_flushes) || (writable && !fs->mounts[inode->mnt].local))
 		return fs->open_keep;
 	return fs->open_keep | FOPEN_NOFLUSH;
 }
@@ -104,9 +104,7 @@ int fs_op_release(struct fs *fs, struct fs_call *c)
 
 	if (!h)
 		return -EBADF;
-	locks_drop_owner(fs, c->inode, in->lock_owner);
-	handle_release(fs, h);
-	locks_retry(fs);
+	locks_release(fs, c->inode, h);
 	return 0;
 }
 
@@ -119,8 +117,7 @@ int fs_op_flush(struct fs *fs, struct fs_call *c)
 
 	if (!h)
 		return -EBADF;
-	locks_drop_owner(fs, c->inode, in->lock_owner);
-	locks_retry(fs);
+	locks_flush(fs, c->inode, in->lock_owner);
 	if (!h->writable)
 		return 0;
 	fd = fcntl(h->fd, F_DUPFD_CLOEXEC, 0);

@@ -32,7 +32,7 @@ static uint64_t wanted_flags(const struct fs *fs)
 		flags |= FUSE_POSIX_ACL;
 	if (config->announce_submounts)
 		flags |= FUSE_SUBMOUNTS;
-	if (config->remote_locks)
+	if (fs->remote_locks)
 		flags |= FUSE_POSIX_LOCKS | FUSE_FLOCK_LOCKS;
 	return flags;
 }
@@ -56,7 +56,7 @@ static void set_timeouts(struct fs *fs)
 /* All that the guest knew is forgotten: a kernel that starts anew knows nothing. */
 static int forget_all(struct fs *fs)
 {
-	locks_interrupt(fs, 0, true);
+	locks_interrupt_all(fs);
 	handles_free(fs);
 	inodes_free(fs);
 	fs->ready = false;
@@ -87,6 +87,9 @@ int fs_op_init(struct fs *fs, struct fs_call *c)
 			return r;
 	}
 	set_timeouts(fs);
+	fs->lock_flushes = flags & FS_F_MICROVM_LOCKS;
+	fs->remote_locks =
+		fs->config->locks == FS_LOCKS_REMOTE || (fs->config->locks == FS_LOCKS_AUTO && fs->lock_flushes);
 	flags &= wanted_flags(fs);
 	fs->setxattr_ext = flags & FUSE_SETXATTR_EXT;
 	fs->ready = true;
@@ -113,7 +116,7 @@ static bool any_busy(const struct fs *fs)
 
 int fs_op_destroy(struct fs *fs, struct fs_call *c)
 {
-	locks_interrupt(fs, 0, true);
+	locks_interrupt_all(fs);
 	return any_busy(fs) ? -EBUSY : forget_all(fs);
 }
 
@@ -156,6 +159,6 @@ int fs_op_interrupt(struct fs *fs, struct fs_call *c)
 	const struct fuse_interrupt_in *in = c->arg;
 
 	/* Only locks are waited for without end; what else runs is the disk's, and ends by itself. */
-	locks_interrupt(fs, in->unique, false);
+	locks_interrupt(fs, in->unique);
 	return FS_NOTHING;
 }

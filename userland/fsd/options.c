@@ -43,6 +43,17 @@ static int set_fd(struct options *o, const char *value)
 	return r;
 }
 
+/* Its place among the words, or -EINVAL. */
+static int find_word(const char *value, const char *const *words, int n)
+{
+	int i;
+
+	for (i = 0; i < n; i++)
+		if (str_eq(words[i], value))
+			return i;
+	return -EINVAL;
+}
+
 static int set_cache(struct options *o, const char *value)
 {
 	static const char *const modes[] = {
@@ -50,20 +61,23 @@ static int set_cache(struct options *o, const char *value)
 		[FS_CACHE_AUTO] = "auto",
 		[FS_CACHE_ALWAYS] = "always",
 	};
-	unsigned int i;
+	int i = find_word(value, modes, ARRAY_SIZE(modes));
 
-	for (i = 0; i < ARRAY_SIZE(modes); i++)
-		if (str_eq(modes[i], value)) {
-			o->fs.cache = i;
-			return 0;
-		}
-	return -EINVAL;
+	o->fs.cache = i < 0 ? FS_CACHE_AUTO : (enum fs_cache)i;
+	return min_t(int, i, 0);
 }
 
 static int set_locks(struct options *o, const char *value)
 {
-	o->fs.remote_locks = str_eq(value, "remote");
-	return o->fs.remote_locks || str_eq(value, "local") ? 0 : -EINVAL;
+	static const char *const places[] = {
+		[FS_LOCKS_LOCAL] = "local",
+		[FS_LOCKS_AUTO] = "auto",
+		[FS_LOCKS_REMOTE] = "remote",
+	};
+	int i = find_word(value, places, ARRAY_SIZE(places));
+
+	o->fs.locks = i < 0 ? FS_LOCKS_LOCAL : (enum fs_locks)i;
+	return min_t(int, i, 0);
 }
 
 static int set_timeout(struct options *o, const char *value)
@@ -127,8 +141,10 @@ static const struct row {
 	  "names of attributes on the host, as :TYPE:SCOPE:KEY:PREPEND: or :map:KEY:PREPEND:", set_xattrmap, 0, false },
 	{ "posix-acl", NULL, "POSIX access control lists (with --xattr)", NULL, offsetof(struct options, fs.posix_acl),
 	  true },
-	{ "locks", "WHERE", "local: among the guest's processes (the default); remote: with the host's too", set_locks,
-	  0, false },
+	{ "locks", "WHERE",
+	  "local: among the guest's processes (the default); remote: with the host's too; auto: so if a wait can be "
+	  "ended",
+	  set_locks, 0, false },
 	{ "announce-submounts", NULL, "show file systems mounted below the folder as such", NULL,
 	  offsetof(struct options, fs.announce_submounts), true },
 	{ "uid-map", "IN:OUT:N", "N users from IN on in the guest are those from OUT on here; may be repeated",

@@ -81,6 +81,17 @@ static int make_tree(struct sandbox *s, struct err *e)
 	return r;
 }
 
+/* Others may lock what this sandbox can change; for what it only reads the guest's own locks do, and cost the host nothing. */
+static bool locks_matter(const struct shares *shares)
+{
+	size_t i;
+
+	for (i = 0; i < shares->n; i++)
+		if (shares->v[i].kind != SHARE_TMPFS && !shares->v[i].read_only && !shares->v[i].overlay)
+			return true;
+	return false;
+}
+
 static int redirect(int fd, int log_fd, struct err *e)
 {
 	_cleanup_close_ int null = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -95,8 +106,14 @@ static int redirect(int fd, int log_fd, struct err *e)
 static _Noreturn void child_main(struct sandbox *s, const char *program, int fd, int log_fd, int fail_fd)
 {
 	char number[16];
-	char *argv[] = { (char *)PROGRAM, (char *)"--fd",    number, (char *)"--shared-dir",
-			 s->home.path,	  (char *)"--xattr", NULL };
+	char *argv[] = { (char *)PROGRAM,
+			 (char *)"--fd",
+			 number,
+			 (char *)"--shared-dir",
+			 s->home.path,
+			 (char *)"--xattr",
+			 (char *)(locks_matter(&s->shares) ? "--locks=auto" : "--locks=local"),
+			 NULL };
 	char *envp[] = { NULL };
 	struct err e = ERR_INIT;
 
