@@ -11,15 +11,6 @@ test_device_answers_its_version() {
 	out_is "$(sed -n 's/^#define MICROVM_ABI_VERSION //p' "$(dirname "${BASH_SOURCE[0]}")/../../kmod/uapi/microvm.h")"
 }
 
-test_module_can_be_taken_out_and_put_back() {
-	rmmod microvm
-	[ ! -e /dev/microvm ] || die "the device stays"
-	in_bb -- echo without
-	out_is without
-	insmod "$(kernel_ko)"
-	[ -c /dev/microvm ] || die "the device did not come back"
-}
-
 kernel_ko() { echo "$MICROVM_BUILD/kmod/$(uname -r | cut -d. -f1-2)/microvm.ko"; }
 users() { awk '$1 == "microvm" { print $3 }' /proc/modules; }
 # Whatever a kernel says when it is not well.
@@ -56,14 +47,36 @@ test_streams_take_the_path_that_was_asked_for() { # limit 300 s
 		status_is 0
 		is "$(tr -d ' ' <"$work/out")" 3000000 "bytes of input"
 	done
-	is "$(users)" 1 "users of the module"
+	is "$(users)" 3 "users of the module: two balloons, and one guest's streams"
 	run microvm run --rm --vsock carrier-pigeon "$bb" true
 	refused 125 carrier-pigeon user kernel
 	microvm rm -f on-user on-kernel
 	is "$(users)" 0 "users of the module"
-	run microvm check
-	out_has "--vsock kernel"
 	is "$(complaints)" ""
+}
+
+# Nothing has to be said for the best path that there is.
+test_paths_without_a_word() { # limit 300 s
+	sleeper with
+	is "$(inspect with '.HostConfig | .Vsock + " " + .Balloon')" "kernel kernel" "paths with the module"
+	is "$(users)" 2 "users of the module"
+	run microvm check
+	out_has "streams go by --vsock kernel, memory by --balloon kernel"
+	run env MICROVM_VSOCK=user microvm check
+	out_has "streams go by --vsock user, memory by --balloon kernel"
+	microvm rm -f with
+	rmmod microvm
+	sleeper without
+	is "$(inspect without '.HostConfig | .Vsock + " " + .Balloon')" "user user" "paths without the module"
+	run microvm check
+	out_has "not loaded"
+	out_has "streams go by --vsock user, memory by --balloon user"
+	microvm rm -f without
+	run microvm run --rm --vsock kernel "$bb" true
+	refused 125 --vsock /dev/microvm "not loaded"
+	run microvm run --rm --memory-min 64m "$bb" true
+	refused 125 --memory-min /dev/microvm "not loaded"
+	insmod "$(kernel_ko)"
 }
 
 # Whoever is killed while streams are full: the module holds nothing, and the others see an end.

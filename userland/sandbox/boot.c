@@ -78,9 +78,8 @@ static int open_channels(struct sandbox *s, struct err *e)
 static const char *choose_balloon(struct sandbox *s, struct err *e)
 {
 	const struct run_options *o = s->options;
-	const char *path =
-		module_path_choose(MODULE_BALLOON, o->balloon, o->mem_min_bytes ? MODULE_PATH_KERNEL : MODULE_PATH_USER,
-				   &s->balloon_module_fd, e);
+	const char *path = module_path_choose(MODULE_BALLOON, o->balloon, o->mem_min_bytes ? MODULE_PATH_KERNEL : NULL,
+					      &s->balloon_module_fd, e);
 
 	if (!o->mem_min_bytes)
 		return path;
@@ -97,7 +96,7 @@ static const char *choose_balloon(struct sandbox *s, struct err *e)
 int stage_vmspec(struct sandbox *s, struct err *e)
 {
 	const struct run_options *o = s->options;
-	const char *vsock = module_path_choose(MODULE_VSOCK, o->vsock, MODULE_PATH_USER, &s->module_fd, e), *balloon;
+	const char *vsock = module_path_choose(MODULE_VSOCK, o->vsock, NULL, &s->module_fd, e), *balloon;
 	struct vm_facts f;
 	int r;
 

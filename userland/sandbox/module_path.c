@@ -53,6 +53,9 @@ const char *module_path_choose(enum module_part part, const char *wanted, const 
 	*fd = -1;
 	if (!wanted)
 		wanted = env && *env ? env : otherwise;
+	/* Why not is for `check` to say. */
+	if (!wanted)
+		return module_open(part, fd, &(struct err)ERR_INIT) ? MODULE_PATH_USER : MODULE_PATH_KERNEL;
 	if (str_eq(wanted, MODULE_PATH_USER))
 		return MODULE_PATH_USER;
 	if (!str_eq(wanted, MODULE_PATH_KERNEL)) {

@@ -15,8 +15,9 @@ enum module_part { MODULE_VSOCK, MODULE_BALLOON };
 int module_open(enum module_part part, int *fd, struct err *e);
 
 /*
- * wanted: a path, or NULL: what the environment says (MICROVM_VSOCK, MICROVM_BALLOON), else `otherwise`. *fd: the module's
- * open file, or -1. The path is returned, or NULL and an error that names the option.
+ * wanted: a path, or NULL: what the environment says (MICROVM_VSOCK, MICROVM_BALLOON), else `otherwise`, which is NULL for the
+ * best that there is: the kernel's where module_open() succeeds. *fd: the module's open file, or -1. The path is returned, or
+ * NULL and an error that names the option.
  */
 const char *module_path_choose(enum module_part part, const char *wanted, const char *otherwise, int *fd,
 			       struct err *e);
