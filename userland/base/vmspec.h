@@ -15,7 +15,7 @@
 #include "base/err.h"
 
 #define VMSPEC_MAGIC 0x6d76736bu /* "mvsk" */
-#define VMSPEC_VERSION 3u
+#define VMSPEC_VERSION 4u
 #define VMSPEC_VCPUS_MAX 32u
 #define VMSPEC_CMDLINE_MAX 2048u /* with the NUL */
 #define VMSPEC_DEVICES_MAX 32u
@@ -67,6 +67,8 @@ struct vmspec_device {
 			uint32_t ports_n;
 			struct vmspec_port ports[VMSPEC_PORTS_MAX];
 			int32_t module_fd; /* /dev/microvm, which then moves the payload; -1: the VMM does it */
+			/* /dev/vhost-vsock that has the CID, in place of all other files here; -1: not by it */
+			int32_t vhost_fd;
 		} vsock;
 		struct {
 			int32_t out_fd; /* where the guest's console goes; -1: nowhere */
@@ -135,7 +137,7 @@ struct vm_report {
 };
 
 /* Every fd that a spec can name: where its number stands, so that a parent can renumber them and the VMM close all others. */
-#define VMSPEC_FDS_MAX (6u + VMSPEC_DEVICES_MAX * (2u + VMSPEC_PORTS_MAX))
+#define VMSPEC_FDS_MAX (6u + VMSPEC_DEVICES_MAX * (3u + VMSPEC_PORTS_MAX))
 size_t vmspec_fds(struct vmspec *spec, int32_t *fds[VMSPEC_FDS_MAX]);
 
 /* "shutdown", "reset", "triple fault" …; never NULL. */

@@ -100,6 +100,7 @@ static void init(struct sandbox *s, const struct sandbox_paths *paths, const str
 		.self_fd = -1,
 		.control_fd = -1,
 		.control_guest_fd = -1,
+		.call_fd = -1,
 		.report_fd = -1,
 		.report_vmm_fd = -1,
 		.log_vmm_fd = -1,

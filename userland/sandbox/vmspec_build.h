@@ -19,6 +19,8 @@ struct vm_facts {
 	int module_fd;	       /* /dev/microvm; -1: the VMM moves the streams' payload */
 	int balloon_module_fd; /* another; -1: the VMM gives the guest's pages back */
 	int control_fd;	       /* our end's peer: what the agent connects to */
+	uint32_t vhost_cid;    /* the guest's, of /dev/vhost-vsock, which module_fd is then; 0: streams go otherwise */
+	uint32_t control_port; /* of the host: what the agent connects to then */
 	const struct disk *disks;
 	const int *disk_fds; /* as many */
 	size_t disks_n;

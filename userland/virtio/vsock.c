@@ -185,8 +185,11 @@ static void pump_done(struct loop_op *op, int res)
 
 static int vsock_create(const struct vmspec_device *spec, struct virtio_device **out, struct err *e)
 {
-	struct vsock *v = calloc(1, sizeof(*v));
+	struct vsock *v;
 
+	if (spec->vsock.vhost_fd >= 0)
+		return vsock_vhost_create(spec, out, e);
+	v = calloc(1, sizeof(*v));
 	if (!v)
 		return err_set(e, ENOMEM, "vsock: no memory");
 	v->epoll_fd = epoll_create1(EPOLL_CLOEXEC);

@@ -6,6 +6,7 @@
  *   vsock_rx.c    packets to the guest: who has something to say, and the buffers it goes into
  *   vsock_flow.c  connections: their table, their beginning and end
  *   vsock_host.c  the host's end of them: a Unix socket each
+ *   vsock_vhost.c   another device, for comparison: all of it is the kernel's vhost-vsock's
  *   vsock_module.c  the same device with the kernel's module between: it has the queues, and the sockets of open flows
  *
  * The sockets stand in one epoll set, and the loop waits for that. In the loop's own table of files they could not be
@@ -128,6 +129,10 @@ void vsock_pump(struct vsock *v);
 /* vsock.c */
 /* A packet whose payload, if any, went elsewhere. */
 void vsock_take_header(struct vsock *v, const struct vsock_packet *p);
+
+/* vsock_vhost.c */
+extern const struct virtio_device_ops virtio_vsock_vhost; /* but for create() */
+int vsock_vhost_create(const struct vmspec_device *spec, struct virtio_device **out, struct err *e);
 
 /* vsock_module.c: nothing of this without v->module_fd */
 /* Hands the queues over, and takes them back. Negative errno. */
