@@ -122,7 +122,7 @@ $(TESTBIN)/vsock/vsock-forward: $(O)/obj/tests/e2e/vsock-forward.o $(O)/lib/liba
 	$(call say,LD,$@)
 	$(link_test) -static
 
-$(TESTBIN)/kmod-vsock: $(O)/obj/tests/e2e/kmod-vsock.o $(O)/lib/libvirtio.a $(O)/lib/libbase.a
+$(TESTBIN)/kmod-vsock: $(addprefix $(O)/obj/tests/e2e/,kmod-vsock.o kmod-vsock-guest.o kmod-vsock-hostile.o) $(O)/lib/libvirtio.a $(O)/lib/libbase.a
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
 	$(link_test)

@@ -34,6 +34,32 @@ test_balloon_without_a_vm() { # limit 200 s
 	is "$(complaints)" ""
 }
 
+# Objects of each size that the kernel has handed out, those of the caches for all and any use.
+objects() {
+	local cache
+	for cache in /sys/kernel/slab/kmalloc-*; do echo 1 >"$cache/shrink" || true; done
+	awk '$1 ~ /^kmalloc-/ && $1 !~ /rcl|dma/ { print $1, $2 }' /proc/slabinfo | sort
+}
+
+# What a load, a session of each kind or an unload left behind would be there a hundred times.
+test_a_hundred_times_in_and_out() { # limit 300 s
+	local i before files
+	round() {
+		insmod "$(kernel_ko)"
+		"$MICROVM_BUILD/tests/kmod-vsock" pipe >/dev/null
+		"$MICROVM_BUILD/tests/kmod-balloon" inflate >/dev/null
+		rmmod microvm
+	}
+	rmmod microvm
+	for i in 1 2 3 4 5; do round; done
+	before=$(objects) files=$(cut -f1 /proc/sys/fs/file-nr)
+	for i in $(seq 100); do round; done
+	[ $(($(cut -f1 /proc/sys/fs/file-nr) - files)) -lt 50 ] || die "open files were $files and are $(cut -f1 /proc/sys/fs/file-nr)"
+	is "$(objects | join - <(echo "$before") | awk '$2 - $3 >= 100')" "" "objects that became more, now and before"
+	insmod "$(kernel_ko)"
+	is "$(complaints)" ""
+}
+
 test_streams_take_the_path_that_was_asked_for() { # limit 300 s
 	local path
 	for path in user kernel; do
