@@ -6,7 +6,7 @@
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 tools=$MICROVM_BUILD/tests/vsock
-control=5001 # the guest's port to which the tests' own TCP connection is handed on
+control=5000 # the last of the guest's ports from which the tests' own TCP connection is handed on
 peer=1234
 
 # A guest with the programs, in which sockets of AF_VSOCK may be made.
@@ -16,9 +16,11 @@ guest() { # NAME PATH
 }
 
 helpers=()
-helper() { # COMMAND…: in the background, until the test's end
-	"$@" >>"$work/helpers" 2>&1 &
+helper() { # COMMAND…: a forwarder, in the background until the test's end
+	local out=$work/helper.${#helpers[@]}
+	"$@" >"$out" 2>&1 &
 	helpers+=($!)
+	until_ok grep -q listening "$out"
 }
 stop_helpers() {
 	kill "${helpers[@]}" 2>/dev/null || true
@@ -39,13 +41,14 @@ skipping() { # NAME-PATTERN…
 host_is_client() {
 	local name=$1 cid=$2 server
 	shift 2
+	# What runs in the guest outlives who asked for it.
+	control=$((control + 1))
 	helper microvm exec "$name" /t/vsock-forward "vsock:$control" tcp:2000
 	helper "$tools/vsock-forward" tcp:3000 "guest:$socket:$control"
-	until_ok grep -q listening "$work/helpers"
 	microvm exec "$name" /t/vsock_test --mode server --control-port 2000 --peer-cid 2 --peer-port $peer "$@" >"$work/server" 2>&1 &
 	server=$!
 	run timeout 120 "$tools/vsock_test" --mode client --control-host 127.0.0.1 --control-port 3000 --peer-cid "$cid" --peer-port $peer "$@"
-	[ "$status" = 0 ] || { cat "$work/server" "$work/helpers"; die "the client ended with $status"; }
+	[ "$status" = 0 ] || { cat "$work/server" "$work"/helper.*; die "the client ended with $status"; }
 	wait $server || { cat "$work/server"; die "the server failed"; }
 	stop_helpers
 }
@@ -58,26 +61,31 @@ test_all_of_them_by_vhost() { # limit 400 s
 	[[ $cid == cid:[1-9]* ]] || die "no CID at $socket: $cid"
 	host_is_client $name "${cid#cid:}"
 	# The other way round.
+	control=$((control + 1))
 	helper "$tools/vsock-forward" "vsock:$control" tcp:2000
 	helper microvm exec $name /t/vsock-forward tcp:3000 "vsock:2:$control"
 	"$tools/vsock_test" --mode server --control-port 2000 --peer-cid "${cid#cid:}" --peer-port $peer >"$work/server" 2>&1 &
 	server=$!
 	run timeout 120 microvm exec $name /t/vsock_test --mode client --control-host 127.0.0.1 --control-port 3000 --peer-cid 2 --peer-port $peer
-	[ "$status" = 0 ] || { cat "$work/server" "$work/helpers"; die "the client ended with $status"; }
+	[ "$status" = 0 ] || { cat "$work/server" "$work"/helper.*; die "the client ended with $status"; }
 	wait $server || { cat "$work/server"; die "the server failed"; }
 	stop_helpers
 	microvm rm -f $name
 }
 
-# Behind a forwarder that takes every connection, none is refused, and what is seen of the peer's buffers is the forwarder's.
-test_streams_by_our_paths() { # limit 400 s
-	local path skip
+# Behind a forwarder that takes every connection, none is refused, and what is seen of the peer's buffers is the forwarder's. A
+# Unix socket knows no MSG_EOR.
+test_streams_and_messages_by_our_paths() { # limit 400 s
+	local path streams messages
 	modprobe vsock_loopback || skip "no vsock_loopback"
-	mapfile -t skip < <(skipping SEQPACKET 'connection reset' 'bind only' 'double bind')
+	mapfile -t streams < <(skipping SOCK_SEQPACKET 'connection reset' 'bind only' 'double bind')
+	mapfile -t messages < <(skipping SOCK_STREAM 'msg bounds')
 	for path in user kernel; do
 		guest "by-$path" $path
 		helper "$tools/vsock-forward" "vsock:$peer" "guest:$socket:$peer"
-		host_is_client "by-$path" 1 "${skip[@]}"
+		host_is_client "by-$path" 1 "${streams[@]}"
+		helper "$tools/vsock-forward" "seq-vsock:$peer" "seq-guest:$socket-seqpacket:$peer"
+		host_is_client "by-$path" 1 "${messages[@]}"
 		microvm rm -f "by-$path"
 	done
 }

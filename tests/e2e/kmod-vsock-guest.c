@@ -107,7 +107,7 @@ void down(void)
 	close(dev);
 }
 
-static void wait_for(int fd, short events)
+void wait_for(int fd, short events)
 {
 	struct pollfd p = { .fd = fd, .events = events };
 
@@ -140,7 +140,7 @@ static struct vsock_packet packet(const struct guest *g, uint16_t op, uint32_t b
 				      .src_port = PORT,
 				      .dst_port = 1,
 				      .len_bytes = bytes,
-				      .type = VIRTIO_VSOCK_TYPE_STREAM,
+				      .type = g->seq ? VIRTIO_VSOCK_TYPE_SEQPACKET : VIRTIO_VSOCK_TYPE_STREAM,
 				      .op = op,
 				      .buf_alloc = g->buf_alloc,
 				      .fwd_cnt = g->forwarded };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A guest and an owner that behave. `kmod-vsock` runs all cases, the hostile ones too; `kmod-vsock NAME…` those. Needs /dev/microvm. */
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -309,6 +310,79 @@ static void test_pipe(void)
 	down();
 }
 
+static void expect_message(int fd, const char *text, size_t len)
+{
+	static char got[BUF_ALLOC];
+
+	wait_for(fd, POLLIN);
+	check(recv(fd, got, sizeof(got), MSG_TRUNC) == (ssize_t)len && !memcmp(got, text, len));
+}
+
+/* A guest of messages: whole on the host's socket, also when they come in parts, early, or to somebody slow. */
+static void test_messages(void)
+{
+	struct guest g = { .buf_alloc = 10000, .seq = true };
+	static char data[BUF_ALLOC], got[BUF_ALLOC];
+	int pair[2], i, n, room = 4096;
+	struct vsock_packet p;
+	uint32_t at;
+
+	fill(data, 0, sizeof(data));
+	up();
+	check(!socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair));
+	check(!setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &room, sizeof(room)));
+	check(!attach(pair[0], PORT, &g));
+	guest_send(&g, VIRTIO_VSOCK_OP_RW, 0, "ear", 3);
+	guest_send(&g, VIRTIO_VSOCK_OP_RW, VIRTIO_VSOCK_SEQ_EOM, "ly", 2);
+	guest_send(&g, VIRTIO_VSOCK_OP_RW, VIRTIO_VSOCK_SEQ_EOM, NULL, 0);
+	check(!start(PORT));
+	close(pair[0]);
+	expect_message(pair[1], "early", 5);
+	/* More than the socket takes at once, in parts and whole. */
+	for (i = 0; i < 15; i++) {
+		guest_send(&g, VIRTIO_VSOCK_OP_RW, 0, data + 2000 * i, 1000);
+		guest_send(&g, VIRTIO_VSOCK_OP_RW, VIRTIO_VSOCK_SEQ_EOM, data + 2000 * i + 1000, 1000);
+		guest_send(&g, VIRTIO_VSOCK_OP_RW, VIRTIO_VSOCK_SEQ_EOM | VIRTIO_VSOCK_SEQ_EOR, data + i, 1);
+	}
+	for (i = 0; i < 15; i++) {
+		expect_message(pair[1], data + 2000 * i, 2000);
+		expect_message(pair[1], data + i, 1);
+	}
+	while (guest_receive_in(&p, NULL, 20))
+		check(p.op == VIRTIO_VSOCK_OP_CREDIT_UPDATE);
+	/* A packet of streams is not for it. */
+	g.seq = false;
+	guest_send(&g, VIRTIO_VSOCK_OP_RW, 0, "x", 1);
+	event(MICROVM_EVENT_PACKET);
+	g.seq = true;
+	/* To the guest: no further than its credit, and EOM where the message ends. */
+	check(send(pair[1], data, 9000, 0) == 9000);
+	check(send(pair[1], data, 5000, 0) == 5000);
+	for (n = 0, at = 0; at < 9000; n++) {
+		p = guest_receive(VIRTIO_VSOCK_OP_RW, got + at);
+		check(p.type == VIRTIO_VSOCK_TYPE_SEQPACKET);
+		at += p.len_bytes;
+		check(p.flags == (at == 9000 ? VIRTIO_VSOCK_SEQ_EOM : 0u));
+	}
+	check(n >= 3 && !memcmp(got, data, 9000));
+	p = guest_receive(VIRTIO_VSOCK_OP_RW, got);
+	check(p.len_bytes == 1000 && !p.flags);
+	guest_receive(VIRTIO_VSOCK_OP_CREDIT_REQUEST, NULL);
+	g.forwarded = 10000;
+	guest_send(&g, VIRTIO_VSOCK_OP_CREDIT_UPDATE, 0, NULL, 0);
+	p = guest_receive(VIRTIO_VSOCK_OP_RW, got + 1000);
+	check(p.len_bytes == 4000 && p.flags == VIRTIO_VSOCK_SEQ_EOM && !memcmp(got, data, 5000));
+	/* What has no end when the guest's end comes is nobody's; and what the guest can't take ends the flow. */
+	guest_send(&g, VIRTIO_VSOCK_OP_RW, 0, "part", 4);
+	guest_send(&g, VIRTIO_VSOCK_OP_SHUTDOWN, VIRTIO_VSOCK_SHUTDOWN_SEND, NULL, 0);
+	check(recv(pair[1], got, sizeof(got), 0) == 0);
+	check(send(pair[1], data, 10001, 0) == 10001);
+	end_is(MICROVM_END_MEMORY);
+	close(pair[1]);
+	until_no_flows();
+	down();
+}
+
 static void test_connects(void)
 {
 	struct guest g;
@@ -337,7 +411,7 @@ static void test_connects(void)
 static const struct kmod_case cases[] = {
 	{ "refusals", test_refusals },	 { "payload", case_payload },	{ "held", test_held },
 	{ "slow_host", test_slow_host }, { "credit", test_credit },	{ "resets", test_resets },
-	{ "pipe", test_pipe },		 { "connects", test_connects },
+	{ "pipe", test_pipe },		 { "messages", test_messages }, { "connects", test_connects },
 };
 
 static int run(const struct kmod_case *c, char **names)

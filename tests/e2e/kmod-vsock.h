@@ -48,6 +48,7 @@ struct ring {
 
 struct guest {
 	uint32_t forwarded, sent, buf_alloc;
+	bool seq; /* of messages */
 };
 
 struct kmod_case {
@@ -90,6 +91,7 @@ int connected(struct guest *g);
 void forget_events(void);
 void end_is(int32_t reason);
 void until_no_flows(void);
+void wait_for(int fd, short events);
 /* Bytes that say where in a stream they are. */
 void fill(char *to, uint32_t at, uint32_t n);
 /* One MiB each way at once, credit as it is given, and half-closes. */

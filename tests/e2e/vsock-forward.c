@@ -7,6 +7,7 @@
  *   vsock:PORT       to listen; from any CID
  *   vsock:CID:PORT   to connect
  *   guest:PATH:PORT  to connect, by a sandbox's socket
+ * With seq- before it, vsock: and guest: are of messages (SOCK_SEQPACKET); then both have to be.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -19,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "agent/agent.h"
@@ -40,6 +42,20 @@ static struct sockaddr_in tcp_at(const char *port)
 				     .sin_port = htons((uint16_t)atoi(port)) };
 }
 
+static int type = SOCK_STREAM;
+
+/* The words behind "seq-", which both have or neither. */
+static const char *take_type(const char *where, bool first)
+{
+	const bool seq = str_starts(where, "seq-");
+
+	if (first)
+		type = seq ? SOCK_SEQPACKET : SOCK_STREAM;
+	else if (seq != (type == SOCK_SEQPACKET))
+		fail(where, "streams and messages do not go together");
+	return where + (seq ? 4 : 0);
+}
+
 static int listen_at(const char *where)
 {
 	struct sockaddr_vm vm = { .svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_ANY };
@@ -49,7 +65,7 @@ static int listen_at(const char *where)
 
 	if (!tcp && !str_starts(where, "vsock:"))
 		fail(where, "neither tcp: nor vsock:");
-	fd = socket(tcp ? AF_INET : AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	fd = socket(tcp ? AF_INET : AF_VSOCK, type | SOCK_CLOEXEC, 0);
 	if (tcp) {
 		in = tcp_at(where + 4);
 		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
@@ -77,6 +93,20 @@ static int connect_tcp(const char *where)
 	fail(where, strerror(errno));
 }
 
+static int connect_messages(const char *path, uint32_t port)
+{
+	struct sockaddr_un un = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	char line[32];
+
+	snprintf(un.sun_path, sizeof(un.sun_path), "%s", path);
+	snprintf(line, sizeof(line), "CONNECT %u\n", port);
+	if (fd < 0 || connect(fd, (struct sockaddr *)&un, sizeof(un)) || send(fd, line, strlen(line), 0) < 0 ||
+	    recv(fd, line, sizeof(line), 0) < 3 || memcmp(line, "OK ", 3))
+		fail(path, strerror(errno));
+	return fd;
+}
+
 static int connect_to(const char *where)
 {
 	const char *port = strrchr(where, ':') + 1;
@@ -89,6 +119,8 @@ static int connect_to(const char *where)
 		return connect_tcp(where);
 	if (str_starts(where, "guest:")) {
 		snprintf(path, sizeof(path), "%.*s", (int)(port - 1 - (where + 6)), where + 6);
+		if (type == SOCK_SEQPACKET)
+			return connect_messages(path, vm.svm_port);
 		fd = agent_connect_unix(path, vm.svm_port, GUEST_LIMIT_MS, &e);
 		if (fd < 0)
 			fail(where, e.msg);
@@ -97,7 +129,7 @@ static int connect_to(const char *where)
 	if (!str_starts(where, "vsock:"))
 		fail(where, "none of tcp:, vsock: and guest:");
 	vm.svm_cid = (unsigned int)strtoul(where + 6, NULL, 10);
-	fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	fd = socket(AF_VSOCK, type | SOCK_CLOEXEC, 0);
 	if (fd < 0 || connect(fd, (struct sockaddr *)&vm, sizeof(vm)))
 		fail(where, strerror(errno));
 	return fd;
@@ -106,7 +138,7 @@ static int connect_to(const char *where)
 /* What is there from one to the other. false: nothing will come any more. */
 static bool pass(int from, int to)
 {
-	static char buffer[64 << 10];
+	static char buffer[256 << 10]; /* as long as any message */
 	ssize_t n = recv(from, buffer, sizeof(buffer), 0), done = 0, part;
 
 	for (; n > 0 && done < n; done += part) {
@@ -139,7 +171,8 @@ int main(int argc, char **argv)
 	if (argc != 3 || !strchr(argv[1], ':') || !strchr(argv[2], ':'))
 		fail("usage", "vsock-forward LISTEN CONNECT");
 	signal(SIGCHLD, SIG_IGN);
-	listener = listen_at(argv[1]);
+	listener = listen_at(take_type(argv[1], true));
+	argv[2] = (char *)take_type(argv[2], false);
 	printf("listening\n");
 	fflush(stdout);
 	while ((fd = accept(listener, NULL, NULL)) >= 0) {

@@ -85,6 +85,7 @@ static const struct vm_facts facts = {
 	.parent_fd = 15,
 	.rootfs_fd = 16,
 	.listen_fd = 17,
+	.seq_listen_fd = -1,
 	.balloon_fd = -1,
 	.control_fd = 18,
 	.fs_fd = -1,

@@ -65,7 +65,8 @@ static int open_streams(struct sandbox *s, uint32_t *control_port, struct err *e
 		return err_errno(e, errno, "socketpair");
 	s->control_fd = pair[0];
 	s->control_guest_fd = pair[1];
-	return sandbox_listen(s, SOCK_STREAM, "vsock", &s->listen_fd, e);
+	r = sandbox_listen(s, SOCK_STREAM, "vsock", &s->listen_fd, e);
+	return r ? r : sandbox_listen(s, SOCK_SEQPACKET, STATE_SEQPACKET_SOCKET, &s->seq_listen_fd, e);
 }
 
 static int open_channels(struct sandbox *s, struct err *e)
@@ -145,6 +146,7 @@ int stage_vmspec(struct sandbox *s, struct err *e)
 		.parent_fd = s->self_fd,
 		.rootfs_fd = s->image->rootfs_fd,
 		.listen_fd = s->listen_fd,
+		.seq_listen_fd = s->seq_listen_fd,
 		.balloon_fd = s->balloon_fd,
 		.module_fd = s->module_fd,
 		.balloon_module_fd = s->balloon_module_fd,
@@ -172,6 +174,7 @@ static void close_vmm_ends(struct sandbox *s)
 	cleanup_closep(&s->kernel_fd);
 	cleanup_closep(&s->initramfs_fd);
 	cleanup_closep(&s->listen_fd);
+	cleanup_closep(&s->seq_listen_fd);
 	cleanup_closep(&s->balloon_fd);
 	cleanup_closep(&s->module_fd);
 	cleanup_closep(&s->balloon_module_fd);

@@ -91,6 +91,7 @@ static void init(struct sandbox *s, const struct sandbox_paths *paths, const str
 		.kernel_fd = -1,
 		.initramfs_fd = -1,
 		.listen_fd = -1,
+		.seq_listen_fd = -1,
 		.balloon_fd = -1,
 		.module_fd = -1,
 		.balloon_module_fd = -1,

@@ -116,6 +116,7 @@ static void add_devices(const struct run_options *o, const struct vm_facts *f, s
 	}
 	dev->vsock.guest_cid = GUEST_CID;
 	dev->vsock.listen_fd = f->listen_fd;
+	dev->vsock.seq_listen_fd = f->seq_listen_fd;
 	dev->vsock.module_fd = f->module_fd;
 	if (f->control_fd >= 0) {
 		dev->vsock.ports_n = 1;

@@ -15,6 +15,7 @@ struct vm_facts {
 	int report_fd, log_fd, parent_fd;
 	int rootfs_fd;	       /* the image's EROFS; -1: none */
 	int listen_fd;	       /* for other processes that want to reach the agent */
+	int seq_listen_fd;     /* the same for messages; -1: none */
 	int balloon_fd;	       /* for those that ask or say how much memory there is; -1: the guest has no balloon */
 	int module_fd;	       /* /dev/microvm; -1: the VMM moves the streams' payload */
 	int balloon_module_fd; /* another; -1: the VMM gives the guest's pages back */
