@@ -481,7 +481,8 @@ static int take_stream(struct flow *f, int fd)
 	if (!file)
 		return -EBADF;
 	f->sock = sock_from_file(file);
-	f->seq = f->sock && f->sock->type == SOCK_SEQPACKET;
+	/* Of messages, Unix ones alone are known to be taken whole or not at all. */
+	f->seq = f->sock && f->sock->type == SOCK_SEQPACKET && f->sock->ops->family == PF_UNIX;
 	if (f->sock && (f->seq || f->sock->type == SOCK_STREAM) && f->sock->state == SS_CONNECTED) {
 		f->file = file;
 		return 0;

@@ -28,8 +28,8 @@
  *
  * FLOWS
  *	A flow is a connection between a guest's port and a host's port. MICROVM_ATTACH_FLOW gives it a host stream: a
- *	connected stream socket, or a pipe's writing end. With MICROVM_FEATURE_SEQPACKET it may be a connected seqpacket
- *	socket, and the flow is one of messages then (virtio 1.2, 5.10.6.6): each goes whole to the socket, which has to have room
+ *	connected stream socket, or a pipe's writing end. With MICROVM_FEATURE_SEQPACKET it may be a connected Unix
+ *	seqpacket socket, and the flow is one of messages then (virtio 1.2, 5.10.6.6): each goes whole to the socket, which has to have room
  *	for buf_alloc bytes at once; empty ones are dropped; one that is longer than the guest's buf_alloc ends the flow. It is held at first: what the guest sends is kept, the stream is not
  *	touched. The owner writes its REQUEST or RESPONSE, and when the connection stands, MICROVM_START_FLOW lets it go.
  *

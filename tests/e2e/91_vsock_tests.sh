@@ -32,7 +32,7 @@ stop_helpers() {
 skipping() { # NAME-PATTERN…
 	local pattern
 	for pattern in "$@"; do
-		"$tools/vsock_test" --list --control-port 1 --mode server --peer-cid 1 2>/dev/null |
+		{ "$tools/vsock_test" --list 2>/dev/null || true; } |
 			awk -v p="$pattern" '$0 ~ p { print "--skip=" $1 }'
 	done | sort -u
 }
