@@ -149,6 +149,18 @@ static bool pass(int from, int to)
 	return n > 0;
 }
 
+/* Its end has come: is the other side gone, or does it still read? */
+static bool is_gone(const struct pollfd *p)
+{
+	int domain = 0;
+	socklen_t len = sizeof(domain);
+
+	if (p->revents & (POLLHUP | POLLERR))
+		return true;
+	getsockopt(p->fd, SOL_SOCKET, SO_DOMAIN, &domain, &len);
+	return domain == AF_VSOCK && send(p->fd, "", 0, MSG_NOSIGNAL) < 0;
+}
+
 static void forward(int a, int b)
 {
 	struct pollfd p[2] = { { .fd = a, .events = POLLIN }, { .fd = b, .events = POLLIN } };
@@ -158,6 +170,8 @@ static void forward(int a, int b)
 	while (open && poll(p, 2, -1) > 0)
 		for (i = 0; i < 2; i++)
 			if (p[i].revents && !pass(fds[i], fds[!i])) {
+				if (is_gone(&p[i]))
+					return;
 				shutdown(fds[!i], SHUT_WR);
 				p[i].fd = -1;
 				open--;
