@@ -6,6 +6,7 @@
 #include <net/if.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
@@ -48,6 +49,14 @@ static bool has_word(const char *line, const char *word)
 	return false;
 }
 
+/* The number behind a word that ends with "=", or 0. */
+static uint32_t number_of(const char *line, const char *word)
+{
+	const char *at = strstr(line, word);
+
+	return at ? (uint32_t)strtoul(at + strlen(word), NULL, 10) : 0;
+}
+
 int init_early(struct init_words *words, struct err *e)
 {
 	char line[CMDLINE_MAX];
@@ -71,6 +80,7 @@ int init_early(struct init_words *words, struct err *e)
 		return err_errno(e, errno, "/proc/cmdline");
 	line[n] = '\0';
 	words->debug = has_word(line, "microvm.debug");
+	words->port = number_of(line, "microvm.port=");
 	words->ready_reboot = has_word(line, "microvm.ready=reboot");
 	return 0;
 }

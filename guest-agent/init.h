@@ -4,12 +4,14 @@
 #define AGENT_INIT_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "base/err.h"
 
 /* Words of ours on the kernel's command line. */
 struct init_words {
 	bool debug;	   /* microvm.debug: a talkative log on the console */
+	uint32_t port;	   /* microvm.port=N: the host's port to connect to, and its side is vhost-vsock; 0: neither */
 	bool ready_reboot; /* microvm.ready=reboot: end where the host would be told, to measure a boot without one */
 };
 

@@ -33,8 +33,9 @@ static void connecting(void *arg)
 int main(int argc, char **argv)
 {
 	static struct server server;
-	static const struct server_config config = {
+	static struct server_config config = {
 		.transport = &transport_vsock,
+		.transport_arg = &words,
 		.connecting = connecting,
 		.over = end,
 		.stop_grace_ns = STOP_GRACE_NS,
@@ -52,6 +53,7 @@ int main(int argc, char **argv)
 		give_up("init", &e);
 	if (words.debug)
 		log_init("microvm-agent", LOG_DEBUG);
+	config.control_port = words.port;
 	/* The order makes the boot short: first the host is told, then all else is done while it answers. */
 	if (server_open(&server, &config, &e) < 0) {
 		if (words.ready_reboot)

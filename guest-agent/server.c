@@ -106,6 +106,11 @@ static void stdio_stream_accepted(struct loop_op *op, int res)
 	loop_accept(s->loop, op, s->stdio_fd);
 }
 
+static uint32_t control_port(const struct server *s)
+{
+	return s->config.control_port ? s->config.control_port : GUEST_CONTROL_PORT;
+}
+
 static void control_connected(struct loop_op *op, int res)
 {
 	struct server *s = container_of(op, struct server, control_connect);
@@ -120,7 +125,7 @@ static void control_connected(struct loop_op *op, int res)
 		s->control_fd = -1;
 		return;
 	}
-	log_error("host port %u: %s", GUEST_CONTROL_PORT, strerror(error ? error : ENOMEM));
+	log_error("host port %u: %s", control_port(s), strerror(error ? error : ENOMEM));
 	server_stop(s, "the host doesn't answer");
 }
 
@@ -138,10 +143,10 @@ int server_open(struct server *s, const struct server_config *config, struct err
 		return err_errno(e, s->stdio_fd, "vsock port %u", GUEST_STDIO_PORT);
 	if (config->connecting)
 		config->connecting(config->arg);
-	s->control_fd = t->connect(GUEST_CONTROL_PORT, config->transport_arg);
+	s->control_fd = t->connect(control_port(s), config->transport_arg);
 	if (s->control_fd < 0)
 		return err_errno(e, s->control_fd, "host port %u; does this machine have a vsock device?",
-				 GUEST_CONTROL_PORT);
+				 control_port(s));
 	return 0;
 }
 

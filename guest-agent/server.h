@@ -29,6 +29,7 @@ extern const struct transport transport_vsock;
 struct server_config {
 	const struct transport *transport;
 	void *transport_arg;
+	uint32_t control_port; /* of the host; 0: GUEST_CONTROL_PORT */
 	/* Called right before the control connection is made: what may wait until the host has been told is done while it answers. */
 	void (*connecting)(void *arg);
 	/* The sandbox is over; reason is a line for the log. Does not return in a guest. */

@@ -7,6 +7,8 @@
 #include <linux/vm_sockets.h>
 
 #include "base/cleanup.h"
+#include "base/guest.h"
+#include "guest-agent/init.h"
 #include "guest-agent/server.h"
 
 #define BACKLOG 64
@@ -31,14 +33,18 @@ static int vsock_connect(uint32_t port, void *arg)
 	return take_fd(&fd);
 }
 
-/* Containers share the guest's kernel, and could connect to the agent if vsock had a way within the guest. */
+/*
+ * Containers share the guest's kernel, and could connect to the agent if vsock had a way within the guest. Behind vhost-vsock
+ * any process of the host could: the ports below 1024 are root's there.
+ */
 static bool vsock_is_host(int fd, void *arg)
 {
+	const struct init_words *words = arg;
 	struct sockaddr_vm addr;
 	socklen_t len = sizeof(addr);
 
 	return getpeername(fd, (struct sockaddr *)&addr, &len) == 0 && addr.svm_family == AF_VSOCK &&
-	       addr.svm_cid == VMADDR_CID_HOST;
+	       addr.svm_cid == VMADDR_CID_HOST && (!words->port || addr.svm_port < GUEST_RESERVED_PORTS);
 }
 
 const struct transport transport_vsock = { .listen = vsock_listen, .connect = vsock_connect, .is_host = vsock_is_host };

@@ -108,7 +108,8 @@ static void listen_to(struct flow *f)
 
 static void set_interest(struct flow *f)
 {
-	WRITE_ONCE(f->interest, ALWAYS | (flow_reading(f) ? INPUT : 0) | (f->len ? OUTPUT : 0));
+	WRITE_ONCE(f->interest,
+		   ALWAYS | (flow_reading(f) ? INPUT : 0) | (f->len > f->open ? OUTPUT : 0));
 	/* A callback sees the new mask, or what it stands for is seen by who asks the stream after this. */
 	smp_mb();
 }
@@ -136,13 +137,21 @@ static void let_stream_go(struct flow *f)
 
 /* ---- to the stream ------------------------------------------------------------------------------------------------- */
 
-static int stream_write(struct flow *f, struct iov_iter *iter)
+/* Before each message in buf. */
+struct record {
+	u32 len, flags;
+};
+
+/* flags: of a message's last packet. */
+static int stream_write(struct flow *f, struct iov_iter *iter, u32 flags)
 {
 	struct msghdr msg = { .msg_flags = MSG_DONTWAIT | MSG_NOSIGNAL };
 	loff_t at = 0;
 	int ret;
 
 	if (f->sock) {
+		if (flags & VIRTIO_VSOCK_SEQ_EOR)
+			msg.msg_flags |= MSG_EOR;
 		msg.msg_iter = *iter;
 		ret = sock_sendmsg(f->sock, &msg);
 	} else {
@@ -170,6 +179,46 @@ int flow_read(struct flow *f, struct iovec *iov, unsigned int n, size_t len)
 	return ret == -ERESTARTSYS || ret == -EINTR ? -EAGAIN : ret;
 }
 
+void flow_message_sent(struct flow *f)
+{
+	if (f->out)
+		f->s->buffers -= f->out_len;
+	kvfree(f->out);
+	f->out = NULL;
+}
+
+int flow_read_message(struct flow *f)
+{
+	struct msghdr msg = {};
+	struct kvec vec = {};
+	int n;
+
+	iov_iter_kvec(&msg.msg_iter, ITER_DEST, &vec, 1, 0);
+	n = sock_recvmsg(f->sock, &msg, MSG_DONTWAIT | MSG_PEEK | MSG_TRUNC);
+	if (n <= 0)
+		return n == -ERESTARTSYS || n == -EINTR ? -EAGAIN : n;
+	if (n > f->credit.peer_buf_alloc || n > BUFFERS_MAX - f->s->buffers)
+		return -EMSGSIZE;
+	f->out = kvmalloc(n, GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+	if (!f->out)
+		return -EMSGSIZE;
+	f->s->buffers += n;
+	f->out_at = 0;
+	f->out_len = n;
+	vec = (struct kvec){ .iov_base = f->out, .iov_len = n };
+	msg = (struct msghdr){};
+	iov_iter_kvec(&msg.msg_iter, ITER_DEST, &vec, 1, n);
+	/* Nobody else is told of a message that another reader of this socket had first. */
+	if (sock_recvmsg(f->sock, &msg, MSG_DONTWAIT) != n) {
+		flow_message_sent(f);
+		return -EMSGSIZE;
+	}
+	f->out_flags = VIRTIO_VSOCK_SEQ_EOM;
+	if (msg.msg_flags & MSG_EOR)
+		f->out_flags |= VIRTIO_VSOCK_SEQ_EOR;
+	return 1;
+}
+
 static void buffer_free(struct flow *f)
 {
 	f->s->pending -= f->len;
@@ -179,6 +228,7 @@ static void buffer_free(struct flow *f)
 	f->size = 0;
 	f->at = 0;
 	f->len = 0;
+	f->open = 0;
 }
 
 /* Room for len more bytes behind those that wait. false: no memory, or more than all flows may hold. */
@@ -229,17 +279,36 @@ static void pass_end(struct flow *f)
 		flow_host_gone(f);
 }
 
+/* What has no end will not get one. */
+static void drop_open(struct flow *f)
+{
+	u32 payload = f->open - sizeof(struct record);
+
+	if (!f->open)
+		return;
+	f->len -= f->open;
+	f->s->pending -= f->open;
+	f->open = 0;
+	forwarded(f, payload);
+	if (!f->len)
+		buffer_free(f);
+}
+
 /* Gives the stream what it takes of what waits. */
 static void drain(struct flow *f)
 {
-	struct iov_iter iter;
-	struct kvec vec;
-	int n;
+	while (f->len > f->open) {
+		struct record r = { .len = f->len };
+		u32 skip = f->seq ? sizeof(r) : 0;
+		struct iov_iter iter;
+		struct kvec vec;
+		int n;
 
-	while (f->len) {
-		vec = (struct kvec){ .iov_base = f->buf + f->at, .iov_len = f->len };
-		iov_iter_kvec(&iter, ITER_SOURCE, &vec, 1, f->len);
-		n = stream_write(f, &iter);
+		if (skip)
+			memcpy(&r, f->buf + f->at, skip);
+		vec = (struct kvec){ .iov_base = f->buf + f->at + skip, .iov_len = r.len };
+		iov_iter_kvec(&iter, ITER_SOURCE, &vec, 1, r.len);
+		n = stream_write(f, &iter, r.flags);
 		if (n < 0) {
 			f->credit.forwarded += f->len;
 			buffer_free(f);
@@ -248,27 +317,60 @@ static void drain(struct flow *f)
 		}
 		if (!n)
 			return;
-		f->at += n;
-		f->len -= n;
-		f->s->pending -= n;
+		f->at += skip + n;
+		f->len -= skip + n;
+		f->s->pending -= skip + n;
 		forwarded(f, n);
 	}
-	buffer_free(f);
+	if (!f->len)
+		buffer_free(f);
 	pass_end(f);
 }
 
-int flow_from_guest(struct flow *f, struct iovec *iov, unsigned int n, u32 len)
+/* Behind what waits, if it must: as one more record, as more of the last one, or just so. */
+static int keep(struct flow *f, struct iovec *iov, unsigned int n, u32 len, u32 flags)
 {
-	struct iov_iter iter;
-	int sent = 0;
+	const bool idle = f->len == f->open;
+	struct record r = {};
+	u32 head = f->seq && !f->open ? sizeof(r) : 0;
 
-	if (!len)
+	if (!buffer_room(f, head + len))
+		return MICROVM_END_MEMORY;
+	if (iov_read(f->buf + f->at + f->len + head, iov, n, len))
+		return MICROVM_END_RULES;
+	f->len += head + len;
+	f->s->pending += head + len;
+	if (f->seq) {
+		f->open += head + len;
+		r.len = f->open - sizeof(r);
+		r.flags = flags;
+		memcpy(f->buf + f->at + f->len - f->open, &r, sizeof(r));
+		if (flags & VIRTIO_VSOCK_SEQ_EOM)
+			f->open = 0;
+	}
+	if (idle && f->len > f->open) {
+		set_interest(f);
+		/* There may be room since. */
+		if (!f->held && (vfs_poll(f->file, NULL) & OUTPUT))
+			mark_ready(f);
+	}
+	return 0;
+}
+
+int flow_from_guest(struct flow *f, struct iovec *iov, unsigned int n, u32 len, u32 flags)
+{
+	/* A message that does not come at once is given to nobody before its end. */
+	const bool now = !f->seq || (!f->open && (flags & VIRTIO_VSOCK_SEQ_EOM));
+	struct iov_iter iter;
+	int sent = 0, end = 0;
+
+	if (!len && !f->open)
 		return 0;
 	f->from_guest_bytes += len;
 	f->s->from_guest_bytes += len;
-	if (!f->len && !f->held) {
+	if (!f->len && !f->held && now) {
 		iov_iter_init(&iter, ITER_SOURCE, iov, n, len);
-		sent = stream_write(f, &iter);
+		sent = stream_write(f, &iter, f->seq ? flags : 0);
 	}
 	if (sent == -EFAULT)
 		return MICROVM_END_RULES;
@@ -276,27 +378,19 @@ int flow_from_guest(struct flow *f, struct iovec *iov, unsigned int n, u32 len)
 		flow_host_gone(f);
 		return 0;
 	}
-	if (sent < len) {
-		if (!buffer_room(f, len - sent))
-			return MICROVM_END_MEMORY;
+	if (sent < len || f->open) {
 		n = iov_cut(&iov, n, sent, len - sent);
-		if (iov_read(f->buf + f->at + f->len, iov, n, len - sent))
-			return MICROVM_END_RULES;
-		f->len += len - sent;
-		f->s->pending += len - sent;
-		if (f->len == len - sent) {
-			set_interest(f);
-			/* There may be room since. */
-			if (!f->held && (vfs_poll(f->file, NULL) & OUTPUT))
-				mark_ready(f);
-		}
+		end = keep(f, iov, n, len - sent, flags);
 	}
-	forwarded(f, sent);
-	return 0;
+	if (!end)
+		forwarded(f, sent);
+	return end;
 }
 
 void flow_peer_closed(struct flow *f)
 {
+	if (f->peer_closed & VIRTIO_VSOCK_SHUTDOWN_SEND)
+		drop_open(f);
 	if (f->held)
 		return;
 	if ((f->peer_closed & VIRTIO_VSOCK_SHUTDOWN_RCV) && f->sock) {
@@ -387,7 +481,9 @@ static int take_stream(struct flow *f, int fd)
 	if (!file)
 		return -EBADF;
 	f->sock = sock_from_file(file);
-	if (f->sock && f->sock->type == SOCK_STREAM && f->sock->state == SS_CONNECTED) {
+	/* Of messages, Unix ones alone are known to be taken whole or not at all. */
+	f->seq = f->sock && f->sock->type == SOCK_SEQPACKET && f->sock->ops->family == PF_UNIX;
+	if (f->sock && (f->seq || f->sock->type == SOCK_STREAM) && f->sock->state == SS_CONNECTED) {
 		f->file = file;
 		return 0;
 	}
@@ -406,6 +502,7 @@ static int take_stream(struct flow *f, int fd)
 static void release(struct flow *f)
 {
 	let_stream_go(f);
+	flow_message_sent(f);
 	if (f->buf)
 		buffer_free(f);
 	kfree(f);
@@ -516,6 +613,8 @@ static void leave_guest(struct flow *f)
 	hlist_del_init(&f->hash);
 	f->say = 0;
 	list_del_init(&f->saying);
+	flow_message_sent(f);
+	drop_open(f);
 	/* What was never started has nobody to read it. */
 	if (f->held && f->buf)
 		buffer_free(f);

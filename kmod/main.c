@@ -161,7 +161,8 @@ static int call(struct session *s, unsigned int cmd, union call *c)
 {
 	switch (cmd) {
 	case MICROVM_GET_FEATURES:
-		c->features = MICROVM_FEATURE_VSOCK | MICROVM_FEATURE_BALLOON;
+		c->features =
+			MICROVM_FEATURE_VSOCK | MICROVM_FEATURE_BALLOON | MICROVM_FEATURE_SEQPACKET;
 		return 0;
 	case MICROVM_SET_MEMORY:
 		return session_set_memory(s, &c->memory);

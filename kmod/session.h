@@ -78,6 +78,7 @@ struct flow {
 	struct credit credit;
 	u32 closed, peer_closed;
 	unsigned int say, batch;
+	bool seq;	 /* of messages */
 	bool held;	 /* not started yet */
 	bool attached;	 /* neither ended nor detached */
 	bool reported;	 /* nobody will ask for its end any more */
@@ -93,9 +94,15 @@ struct flow {
 	wait_queue_entry_t wait;
 	__poll_t interest; /* which news wake the thread; read without a lock */
 
-	/* From the guest, not yet taken by the stream: buf[at..at + len). */
+	/*
+	 * From the guest, not yet taken by the stream: buf[at..at + len). Of messages, these are records, and the last `open`
+	 * bytes of them belong to one that has no end yet.
+	 */
 	u8 *buf;
-	u32 size, at, len;
+	u32 size, at, len, open;
+	/* A message for the guest, of which out[out_at..out_len) is to be sent. */
+	u8 *out;
+	u32 out_at, out_len, out_flags;
 	u64 to_guest_bytes, from_guest_bytes, to_guest_packets, from_guest_packets;
 };
 
@@ -226,12 +233,15 @@ void flow_serve_ready(struct session *s);
 void flow_say(struct flow *f, unsigned int what);
 void flow_unsay(struct flow *f, unsigned int what);
 bool flow_reading(const struct flow *f);
-/* Payload from the guest: 0, or the reason for the flow's end. */
-int flow_from_guest(struct flow *f, struct iovec *iov, unsigned int n, u32 len);
+/* Payload from the guest, with its packet's flags: 0, or the reason for the flow's end. */
+int flow_from_guest(struct flow *f, struct iovec *iov, unsigned int n, u32 len, u32 flags);
 /* peer_closed has changed. */
 void flow_peer_closed(struct flow *f);
 /* Reads into payload segments: bytes, 0 at the end, or negative errno. */
 int flow_read(struct flow *f, struct iovec *iov, unsigned int n, size_t len);
+/* Takes the next message into f->out: 1, 0 at the end, or negative errno; -EMSGSIZE when the guest could not take it. */
+int flow_read_message(struct flow *f);
+void flow_message_sent(struct flow *f);
 /* The stream has reached its end. */
 void flow_host_eof(struct flow *f);
 void flow_host_gone(struct flow *f);

@@ -59,6 +59,11 @@ void vsock_tx_timeout(struct timer_list *timer)
 	session_wake(s);
 }
 
+static u16 flow_type(const struct flow *f)
+{
+	return f->seq ? VIRTIO_VSOCK_TYPE_SEQPACKET : VIRTIO_VSOCK_TYPE_STREAM;
+}
+
 /* ---- from the guest ------------------------------------------------------------------------------------------------ */
 
 /* A packet with the payload that it brings. */
@@ -86,7 +91,7 @@ static int take_data(struct flow *f, const struct incoming *in)
 		return MICROVM_END_RULES;
 	f->from_guest_packets++;
 	f->s->from_guest_packets++;
-	return flow_from_guest(f, in->iov, in->iov_n, in->p.len);
+	return flow_from_guest(f, in->iov, in->iov_n, in->p.len, in->p.flags);
 }
 
 static void take_for_flow(struct flow *f, const struct incoming *in)
@@ -126,19 +131,21 @@ static void take_for_flow(struct flow *f, const struct incoming *in)
 	}
 	if (end && f->attached)
 		flow_end(f, end);
-	else if (f->readable && flow_reading(f) && credit_free(&f->credit))
+	else if ((f->readable || f->out) && flow_reading(f) && credit_free(&f->credit))
 		flow_say(f, SAY_DATA);
 }
 
 static void take_packet(struct session *s, const struct incoming *in)
 {
-	struct flow *f = NULL;
+	struct flow *f;
 
 	/* Not from this guest, or not for the host: there is nobody to tell (5.10.6.4.1). */
 	if (in->p.src_cid != s->guest_cid || in->p.dst_cid != VSOCK_HOST_CID)
 		return;
-	if (in->p.type == VIRTIO_VSOCK_TYPE_STREAM)
-		f = flow_find(s, in->p.src_port, in->p.dst_port);
+	f = flow_find(s, in->p.src_port, in->p.dst_port);
+	/* One of another type is the owner's to answer. */
+	if (f && in->p.type != flow_type(f))
+		f = NULL;
 	if (f)
 		take_for_flow(f, in);
 	else
@@ -216,7 +223,7 @@ static void make_header(struct flow *f, u16 op, u32 flags, u32 len, struct virti
 		.dst_cid = f->s->guest_cid,
 		.src_port = f->host_port,
 		.dst_port = f->guest_port,
-		.type = VIRTIO_VSOCK_TYPE_STREAM,
+		.type = flow_type(f),
 		.op = op,
 		.flags = flags,
 		.len = len,
@@ -319,6 +326,82 @@ static int deliver(struct flow *f, u32 len)
 	return ret ?: i;
 }
 
+/* News of credit bring it back; asked for once, should the guest not give them by itself. */
+static void wait_for_credit(struct flow *f)
+{
+	flow_unsay(f, SAY_DATA);
+	if (!f->asked_more)
+		flow_say(f, SAY_MORE);
+	f->asked_more = true;
+}
+
+/* A read gave nothing: the stream's end, or all for now. */
+static void read_nothing(struct flow *f, int got)
+{
+	f->readable = false;
+	flow_unsay(f, SAY_DATA);
+	if (!got)
+		flow_host_eof(f);
+	else if (got == -EMSGSIZE)
+		flow_end(f, MICROVM_END_MEMORY);
+	else if (got < 0 && got != -EAGAIN)
+		flow_host_gone(f);
+}
+
+/* One packet of f->out, len bytes at most. 1; 0: no buffer; or negative errno. */
+static int say_part(struct flow *f, u32 len)
+{
+	struct session *s = f->s;
+	struct virtio_vsock_hdr h;
+	struct iovec iov[RX_SEGMENTS], *payload = iov;
+	struct ring_chain c;
+	unsigned int n;
+	int ret = take_buffer(s, &c, iov, 1);
+
+	if (ret <= 0)
+		return ret;
+	len = min3(c.in_bytes - VSOCK_HDR_LEN, RX_PACKET_MAX, len);
+	make_header(f, VIRTIO_VSOCK_OP_RW, f->out_at + len == f->out_len ? f->out_flags : 0, len,
+		    &h);
+	ret = put_header(s, &c, &h, len);
+	n = iov_cut(&payload, c.in_n, VSOCK_HDR_LEN, len);
+	ret = ret ?: iov_write(payload, n, f->out + f->out_at, len);
+	if (ret)
+		return ret;
+	f->out_at += len;
+	f->credit.sent += len;
+	f->to_guest_bytes += len;
+	s->to_guest_bytes += len;
+	f->to_guest_packets++;
+	s->to_guest_packets++;
+	return 1;
+}
+
+/* As say_data(), of messages. */
+static int say_message(struct flow *f)
+{
+	int ret = f->out ? 1 : flow_read_message(f), sent = 0;
+	u32 credit;
+
+	if (ret <= 0) {
+		read_nothing(f, ret);
+		return 0;
+	}
+	while (f->out_at < f->out_len) {
+		credit = credit_free(&f->credit);
+		if (!credit) {
+			wait_for_credit(f);
+			return sent;
+		}
+		ret = say_part(f, min(credit, f->out_len - f->out_at));
+		if (ret <= 0)
+			return ret ?: -ENOBUFS;
+		sent++;
+	}
+	flow_message_sent(f);
+	return sent;
+}
+
 /* Reads from the stream into the guest's buffers. Packets sent, -ENOBUFS when there were no buffers, or another errno. */
 static int say_data(struct flow *f)
 {
@@ -329,11 +412,7 @@ static int say_data(struct flow *f)
 	unsigned int i;
 
 	if (!credit) {
-		/* News of credit bring it back; asked for once, should the guest not give them by itself. */
-		flow_unsay(f, SAY_DATA);
-		if (!f->asked_more)
-			flow_say(f, SAY_MORE);
-		f->asked_more = true;
+		wait_for_credit(f);
 		return 0;
 	}
 	ret = gather(s, f->batch, credit);
@@ -352,12 +431,8 @@ static int say_data(struct flow *f)
 	/* Where it is not known that an end comes, a short count says that this is all. */
 	if (got > 0 && (got == room || READ_ONCE(f->ending)))
 		return sent;
-	f->readable = false;
-	flow_unsay(f, SAY_DATA);
-	if (!got)
-		flow_host_eof(f);
-	else if (got < 0 && got != -EAGAIN)
-		flow_host_gone(f);
+	/* All that there is, or nothing. */
+	read_nothing(f, got > 0 ? -EAGAIN : got);
 	return sent;
 }
 
@@ -390,7 +465,7 @@ static int say_all(struct session *s)
 			budget--;
 			continue;
 		}
-		ret = say_data(f);
+		ret = f->seq ? say_message(f) : say_data(f);
 		if (ret == -ENOBUFS)
 			return 0;
 		if (ret < 0)

@@ -106,14 +106,23 @@ e2e: ## whole commands, in the lab; E2E='20 run_exit' runs the files or tests wi
 	@MICROVM_BUILD=$(abspath $(O)) MICROVM_E2E='$(or $(E2E),$(MICROVM_E2E))' tests/run e2e
 E2E ?=
 .PHONY: e2e-needs
-e2e-needs: all guest images kmod $(BOOT_PROGRAMS) $(TESTBIN)/seccomp-count $(TESTBIN)/kmod-vsock $(TESTBIN)/kmod-balloon $(GUEST_TESTS)
+e2e-needs: all guest images kmod $(BOOT_PROGRAMS) $(TESTBIN)/seccomp-count $(TESTBIN)/kmod-vsock $(TESTBIN)/kmod-balloon $(GUEST_TESTS) $(TESTBIN)/vsock/vsock_test $(TESTBIN)/vsock/vsock-forward
 
 $(TESTBIN)/seccomp-count: $(O)/obj/tests/e2e/seccomp-count.o $(O)/lib/libbase.a
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
 	$(link_test) -lseccomp
 
-$(TESTBIN)/kmod-vsock: $(O)/obj/tests/e2e/kmod-vsock.o $(O)/lib/libvirtio.a $(O)/lib/libbase.a
+# The kernel's own tests of vsock, and what they need beside.
+$(TESTBIN)/vsock/vsock_test: tests/e2e/vsock-tests.sh
+	$(call say,CC-G,$@)
+	$(Q)tests/e2e/vsock-tests.sh $(@D)
+$(TESTBIN)/vsock/vsock-forward: $(O)/obj/tests/e2e/vsock-forward.o $(O)/lib/libagent.a $(O)/lib/libbase.a
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(link_test) -static
+
+$(TESTBIN)/kmod-vsock: $(addprefix $(O)/obj/tests/e2e/,kmod-vsock.o kmod-vsock-guest.o kmod-vsock-hostile.o) $(O)/lib/libvirtio.a $(O)/lib/libbase.a
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
 	$(link_test)

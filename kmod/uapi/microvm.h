@@ -28,7 +28,9 @@
  *
  * FLOWS
  *	A flow is a connection between a guest's port and a host's port. MICROVM_ATTACH_FLOW gives it a host stream: a
- *	connected stream socket, or a pipe's writing end. It is held at first: what the guest sends is kept, the stream is not
+ *	connected stream socket, or a pipe's writing end. With MICROVM_FEATURE_SEQPACKET it may be a connected Unix
+ *	seqpacket socket, and the flow is one of messages then (virtio 1.2, 5.10.6.6): each goes whole to the socket, which has to have room
+ *	for buf_alloc bytes at once; empty ones are dropped; one that is longer than the guest's buf_alloc ends the flow. It is held at first: what the guest sends is kept, the stream is not
  *	touched. The owner writes its REQUEST or RESPONSE, and when the connection stands, MICROVM_START_FLOW lets it go.
  *
  *	From there on the module reads the stream when the guest has room (its buf_alloc), writes what the guest sends, keeps
@@ -70,12 +72,13 @@
 #define MICROVM_DEVICE "/dev/microvm"
 
 /* Raised when a call is added; a call, once given, never changes its meaning. */
-#define MICROVM_ABI_VERSION 3
+#define MICROVM_ABI_VERSION 4
 
 #define MICROVM_IOC_MAGIC 0xBB
 
 #define MICROVM_FEATURE_VSOCK (1u << 0)
 #define MICROVM_FEATURE_BALLOON (1u << 1) /* and pressure */
+#define MICROVM_FEATURE_SEQPACKET (1u << 2)
 
 #define MICROVM_REGIONS_MAX 8
 #define MICROVM_QUEUE_SIZE_MAX 1024

@@ -20,6 +20,7 @@
 #include "base/util.h"
 #include "base/vmspec.h"
 #include "sandbox/module_path.h"
+#include "sandbox/vhost.h"
 #include "sandbox/vmm.h"
 
 #define DISKS_MAX 8
@@ -38,7 +39,9 @@ static const char help[] =
 	"  --fs-socket PATH    a virtio-fs device, tag \"share\"; its vhost-user back end listens at PATH\n"
 	"  --pmem FILE         a virtio-pmem device, read-only; may be repeated\n"
 	"  --vsock PATH        a virtio-vsock device; host side: a Unix socket made at PATH\n"
-	"  --vsock-path PATH   user (the VMM), or kernel (the module moves the payload)\n"
+	"  --vsock-path PATH   user (the VMM), kernel (the module moves the payload), or vhost (a link \"cid:N\" is "
+	"made\n"
+	"                      at --vsock's PATH then; without --agent)\n"
 	"  --balloon PATH      a virtio-balloon device; base/balloon.h's socket is made at PATH\n"
 	"  --balloon-path PATH user (the VMM), or kernel (the module serves its queues)\n"
 	"  --rng               a virtio-rng device\n"
@@ -142,21 +145,43 @@ static void add_balloon(struct vmspec *spec, const struct options *o)
 		fail("--balloon-path", e.msg);
 }
 
+/* The guest's CID is then in the place of the socket. */
+static void give_to_vhost(struct vmspec_device *dev, const char *place)
+{
+	struct err e = ERR_INIT;
+	uint32_t cid;
+
+	if (!place)
+		fail("--vsock-path vhost", "needs --vsock");
+	unlink(place);
+	if (vhost_take_cid(dev->vsock.module_fd, &cid, &e) || vhost_publish(AT_FDCWD, place, cid, &e))
+		fail("--vsock-path vhost", e.msg);
+	dev->vsock.guest_cid = cid;
+	dev->vsock.vhost_fd = dev->vsock.module_fd;
+	dev->vsock.module_fd = -1;
+}
+
 /* Returns our end of the stream that the agent's connect to host port 1 becomes, or -1. */
 static int add_vsock(struct vmspec *spec, const struct options *o)
 {
 	struct vmspec_device *dev;
 	struct err e = ERR_INIT;
+	const char *path;
 	int pair[2];
 
 	if (!o->vsock && !o->agent)
 		return -1;
 	dev = vmspec_add(spec, VMSPEC_VSOCK);
 	dev->vsock.guest_cid = 3;
+	path = module_path_choose(MODULE_VSOCK, o->vsock_path, MODULE_PATH_USER, &dev->vsock.module_fd, &e);
+	if (!path)
+		fail("--vsock-path", e.msg);
+	if (str_eq(path, MODULE_PATH_VHOST)) {
+		give_to_vhost(dev, o->vsock);
+		return -1;
+	}
 	if (o->vsock)
 		dev->vsock.listen_fd = listen_at(o->vsock, SOCK_STREAM);
-	if (!module_path_choose(MODULE_VSOCK, o->vsock_path, MODULE_PATH_USER, &dev->vsock.module_fd, &e))
-		fail("--vsock-path", e.msg);
 	if (!o->agent)
 		return -1;
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))

@@ -58,7 +58,7 @@ test_logs_and_wait() {
 	microvm rm talker
 }
 
-test_exec() {
+test_exec() { # both paths
 	sleeper host -e FROM_RUN=yes -w /var
 	run microvm exec host sh -c 'echo $FROM_RUN; pwd; cat /proc/1/cmdline | tr "\0" " "; exit 5'
 	status_is 5
@@ -77,7 +77,7 @@ test_exec() {
 	microvm rm -f host
 }
 
-test_several_execs_at_once() {
+test_several_execs_at_once() { # both paths
 	local i pids=()
 	sleeper many
 	for i in 1 2 3 4 5; do
@@ -93,7 +93,7 @@ test_several_execs_at_once() {
 	microvm rm -f many
 }
 
-test_exec_ends_with_the_container() {
+test_exec_ends_with_the_container() { # both paths
 	sleeper dying
 	microvm exec dying sleep 1000 >/dev/null 2>&1 &
 	until_ok sh -c 'microvm exec dying ps | grep -c "sleep 1000" | grep -q 2'
@@ -118,7 +118,7 @@ test_signals_are_forwarded() {
 	done
 }
 
-test_container_that_ignores_signals_can_be_killed() {
+test_container_that_ignores_signals_can_be_killed() { # both paths
 	run microvm run -d --name stubborn "$bb" sh -c 'trap "" TERM INT; echo up; while :; do sleep 1; done'
 	until_ok sh -c 'microvm logs stubborn | grep -q up'
 	run microvm kill -s TERM stubborn

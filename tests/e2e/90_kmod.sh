@@ -11,15 +11,6 @@ test_device_answers_its_version() {
 	out_is "$(sed -n 's/^#define MICROVM_ABI_VERSION //p' "$(dirname "${BASH_SOURCE[0]}")/../../kmod/uapi/microvm.h")"
 }
 
-test_module_can_be_taken_out_and_put_back() {
-	rmmod microvm
-	[ ! -e /dev/microvm ] || die "the device stays"
-	in_bb -- echo without
-	out_is without
-	insmod "$(kernel_ko)"
-	[ -c /dev/microvm ] || die "the device did not come back"
-}
-
 kernel_ko() { echo "$MICROVM_BUILD/kmod/$(uname -r | cut -d. -f1-2)/microvm.ko"; }
 users() { awk '$1 == "microvm" { print $3 }' /proc/modules; }
 # Whatever a kernel says when it is not well.
@@ -43,6 +34,35 @@ test_balloon_without_a_vm() { # limit 200 s
 	is "$(complaints)" ""
 }
 
+# Objects of each size that the kernel has handed out, those of the caches for all and any use.
+objects() {
+	local cache
+	for cache in /sys/kernel/slab/kmalloc-*; do echo 1 >"$cache/shrink" || true; done
+	awk '$1 ~ /^kmalloc-/ && $1 !~ /rcl|dma/ { print $1, $2 }' /proc/slabinfo | sort
+}
+
+# What a load or an unload left behind would be there a hundred times, and fifty times what a session of each kind left.
+test_a_hundred_times_in_and_out() { # limit 300 s
+	local i before files
+	round() {
+		insmod "$(kernel_ko)"
+		if [ $(($1 % 2)) = 0 ]; then
+			"$MICROVM_BUILD/tests/kmod-vsock" pipe >/dev/null
+		else
+			"$MICROVM_BUILD/tests/kmod-balloon" inflate >/dev/null
+		fi
+		rmmod microvm
+	}
+	rmmod microvm
+	for i in 1 2 3 4; do round "$i"; done
+	before=$(objects) files=$(cut -f1 /proc/sys/fs/file-nr)
+	for i in $(seq 100); do round "$i"; done
+	[ $(($(cut -f1 /proc/sys/fs/file-nr) - files)) -lt 40 ] || die "open files were $files and are $(cut -f1 /proc/sys/fs/file-nr)"
+	is "$(objects | join - <(echo "$before") | awk '$2 - $3 >= 40')" "" "objects that became more, now and before"
+	insmod "$(kernel_ko)"
+	is "$(complaints)" ""
+}
+
 test_streams_take_the_path_that_was_asked_for() { # limit 300 s
 	local path
 	for path in user kernel; do
@@ -56,14 +76,36 @@ test_streams_take_the_path_that_was_asked_for() { # limit 300 s
 		status_is 0
 		is "$(tr -d ' ' <"$work/out")" 3000000 "bytes of input"
 	done
-	is "$(users)" 1 "users of the module"
+	is "$(users)" 3 "users of the module: two balloons, and one guest's streams"
 	run microvm run --rm --vsock carrier-pigeon "$bb" true
 	refused 125 carrier-pigeon user kernel
 	microvm rm -f on-user on-kernel
 	is "$(users)" 0 "users of the module"
-	run microvm check
-	out_has "--vsock kernel"
 	is "$(complaints)" ""
+}
+
+# Nothing has to be said for the best path that there is.
+test_paths_without_a_word() { # limit 300 s
+	sleeper with
+	is "$(inspect with '.HostConfig | .Vsock + " " + .Balloon')" "kernel kernel" "paths with the module"
+	is "$(users)" 2 "users of the module"
+	run microvm check
+	out_has "streams go by --vsock kernel, memory by --balloon kernel"
+	run env MICROVM_VSOCK=user microvm check
+	out_has "streams go by --vsock user, memory by --balloon kernel"
+	microvm rm -f with
+	rmmod microvm
+	sleeper without
+	is "$(inspect without '.HostConfig | .Vsock + " " + .Balloon')" "user user" "paths without the module"
+	run microvm check
+	out_has "not loaded"
+	out_has "streams go by --vsock user, memory by --balloon user"
+	microvm rm -f without
+	run microvm run --rm --vsock kernel "$bb" true
+	refused 125 --vsock /dev/microvm "not loaded"
+	run microvm run --rm --memory-min 64m "$bb" true
+	refused 125 --memory-min /dev/microvm "not loaded"
+	insmod "$(kernel_ko)"
 }
 
 # Whoever is killed while streams are full: the module holds nothing, and the others see an end.

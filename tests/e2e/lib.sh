@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # What the end-to-end tests share: how a command is run and looked at, what may be left over (nothing), images.
 # A test is a function test_NAME of a file NN_TOPIC.sh, run by `one` in a shell of its own with errors fatal; `# limit N s`
-# behind its opening brace changes its time limit. It says why it fails with `die`, and may end with `skip WHY`.
+# behind its opening brace changes its time limit, `# both paths` has it run with and without the kernel's module. It says why it fails with `die`, and may end with `skip WHY`.
 # shellcheck disable=SC2034 # much of this is for the tests
 
 : "${MICROVM_BUILD:?the build folder}"

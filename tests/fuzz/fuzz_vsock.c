@@ -11,20 +11,22 @@
 #define CLIENTS 4
 
 static int clients[CLIENTS]; /* [0] is the control port's */
-static struct sockaddr_un addr = { .sun_family = AF_UNIX };
+static struct sockaddr_un addr = { .sun_family = AF_UNIX }, seq_addr = { .sun_family = AF_UNIX };
 
 /* A packet of the guest's with sensible addresses, so that a fuzzer need not find them. */
 static void send_packet(struct drv *d, struct fuzz_in *in)
 {
-	struct vsock_packet p = { .src_cid = CID, .dst_cid = VSOCK_HOST_CID, .type = VIRTIO_VSOCK_TYPE_STREAM };
+	struct vsock_packet p = { .src_cid = CID, .dst_cid = VSOCK_HOST_CID };
 	uint64_t at = DRV_DATA + 0x10000;
-	uint8_t ports = fuzz_take(in, 1);
+	uint8_t ports = fuzz_take(in, 1), op;
 
 	if (!d->q[0].desc)
 		return;
 	p.src_port = ports & 7;
 	p.dst_port = ports & 8 ? 0x40000000u + (ports >> 4) : ports & 0x10 ? GUEST_CONTROL_PORT : (uint32_t)ports >> 4;
-	p.op = fuzz_take(in, 1) % 10;
+	op = fuzz_take(in, 1);
+	p.op = op % 10;
+	p.type = op & 0x80 ? VIRTIO_VSOCK_TYPE_SEQPACKET : VIRTIO_VSOCK_TYPE_STREAM;
 	p.flags = fuzz_take(in, 1);
 	p.buf_alloc = (uint32_t)fuzz_take(in, 2) << 8;
 	p.fwd_cnt = fuzz_take(in, 2);
@@ -39,6 +41,7 @@ static void host(struct drv *d, struct fuzz_in *in)
 {
 	uint8_t what = fuzz_take(in, 1);
 	unsigned int i = (what >> 4) % CLIENTS;
+	bool seq = what & 8;
 	char buf[4096];
 	unsigned int n, k;
 
@@ -47,8 +50,9 @@ static void host(struct drv *d, struct fuzz_in *in)
 		if (i)
 			close(clients[i]);
 		if (i)
-			clients[i] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-		(void)!connect(clients[i], (struct sockaddr *)&addr, sizeof(addr));
+			clients[i] =
+				socket(AF_UNIX, (seq ? SOCK_SEQPACKET : SOCK_STREAM) | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+		(void)!connect(clients[i], (struct sockaddr *)(seq ? &seq_addr : &addr), sizeof(addr));
 		break;
 	case 1:
 		n = snprintf(buf, sizeof(buf), "CONNECT %u\n", (unsigned int)fuzz_take(in, 1));
@@ -72,6 +76,15 @@ static void host(struct drv *d, struct fuzz_in *in)
 	drv_turns(d);
 }
 
+static int listen_at(const struct sockaddr_un *at, int type)
+{
+	int fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
+
+	if (bind(fd, (const struct sockaddr *)at, sizeof(*at)) || listen(fd, 8))
+		abort();
+	return fd;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct drv d = { .irq_fd = -1 };
@@ -82,9 +95,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	dev = vmspec_add(&d.spec, VMSPEC_VSOCK);
 	dev->vsock.guest_cid = CID;
 	snprintf(addr.sun_path + 1, sizeof(addr.sun_path) - 1, "fuzz-vsock-%d", getpid());
-	dev->vsock.listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (bind(dev->vsock.listen_fd, (struct sockaddr *)&addr, sizeof(addr)) || listen(dev->vsock.listen_fd, 8) ||
-	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
+	snprintf(seq_addr.sun_path + 1, sizeof(seq_addr.sun_path) - 1, "fuzz-vsock-seq-%d", getpid());
+	dev->vsock.listen_fd = listen_at(&addr, SOCK_STREAM);
+	dev->vsock.seq_listen_fd = listen_at(&seq_addr, SOCK_SEQPACKET);
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
 		abort();
 	dev->vsock.ports_n = 1;
 	dev->vsock.ports[0] = (struct vmspec_port){ .port = GUEST_CONTROL_PORT, .fd = pair[1] };

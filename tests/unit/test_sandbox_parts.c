@@ -13,6 +13,7 @@
 #include "base/util.h"
 #include "sandbox/console.h"
 #include "sandbox/forward.h"
+#include "sandbox/module_path.h"
 #include "sandbox/output_log.h"
 #include "sandbox/process_env.h"
 #include "sandbox/vmspec_build.h"
@@ -85,6 +86,7 @@ static const struct vm_facts facts = {
 	.parent_fd = 15,
 	.rootfs_fd = 16,
 	.listen_fd = 17,
+	.seq_listen_fd = -1,
 	.balloon_fd = -1,
 	.control_fd = 18,
 	.fs_fd = -1,
@@ -113,6 +115,54 @@ START_TEST(test_vmspec)
 	o.debug_console = true;
 	ck_assert_int_eq(vmspec_build(&o, &facts, &spec, &e), 0);
 	ck_assert_ptr_nonnull(strstr(spec.cmdline, "ignore_loglevel"));
+}
+END_TEST
+
+/* By vhost-vsock the guest has a CID and a port of its own, and the VMM none of the host's sockets. */
+START_TEST(test_vmspec_vhost)
+{
+	struct run_options o = RUN_OPTIONS_INIT;
+	struct vm_facts f = facts;
+	const struct vmspec_device *dev;
+	struct vmspec spec;
+
+	f.module_fd = 19;
+	f.vhost_cid = 4711;
+	f.control_port = 815;
+	ck_assert_msg(!vmspec_build(&o, &f, &spec, &e), "%s", e.msg);
+	dev = &spec.devices[spec.devices_n - 1];
+	ck_assert_uint_eq(dev->vsock.guest_cid, 4711);
+	ck_assert_int_eq(dev->vsock.vhost_fd, 19);
+	ck_assert_int_eq(dev->vsock.module_fd, -1);
+	ck_assert_int_eq(dev->vsock.listen_fd, -1);
+	ck_assert_uint_eq(dev->vsock.ports_n, 0);
+	ck_assert_ptr_nonnull(strstr(spec.cmdline, " microvm.port=815"));
+	spec.devices[spec.devices_n - 1].vsock.listen_fd = 20;
+	ck_assert_int_eq(vmspec_check(&spec, &e), -EINVAL);
+}
+END_TEST
+
+/* The option before the environment, that before what is there; what can't be is an error that names the option. */
+START_TEST(test_module_path)
+{
+	int fd, here = module_open(MODULE_VSOCK, &fd, &e) ? 0 : 1;
+
+	if (here)
+		close(fd);
+	unsetenv("MICROVM_VSOCK");
+	ck_assert_str_eq(module_path_choose(MODULE_VSOCK, NULL, NULL, &fd, &e),
+			 here ? MODULE_PATH_KERNEL : MODULE_PATH_USER);
+	ck_assert_int_eq(fd >= 0, here);
+	if (fd >= 0)
+		close(fd);
+	setenv("MICROVM_VSOCK", "pigeon", 1);
+	ck_assert_ptr_null(module_path_choose(MODULE_VSOCK, NULL, NULL, &fd, &e));
+	ck_assert_ptr_nonnull(strstr(e.msg, "--vsock: 'pigeon'"));
+	ck_assert_str_eq(module_path_choose(MODULE_VSOCK, "user", NULL, &fd, &e), MODULE_PATH_USER);
+	ck_assert_int_eq(fd, -1);
+	ck_assert_ptr_null(module_path_choose(MODULE_BALLOON, "vhost", NULL, &fd, &e));
+	ck_assert_ptr_nonnull(strstr(e.msg, "--balloon"));
+	unsetenv("MICROVM_VSOCK");
 }
 END_TEST
 
@@ -438,6 +488,8 @@ Suite *test_suite(void)
 	tcase_add_test(t, test_env_file_bad);
 	tcase_add_test(t, test_strv_env);
 	tcase_add_test(t, test_vmspec);
+	tcase_add_test(t, test_vmspec_vhost);
+	tcase_add_test(t, test_module_path);
 	tcase_add_test(t, test_vmspec_limits);
 	tcase_add_test(t, test_console_keeps_the_end);
 	tcase_add_test(t, test_console_file_is_bounded);

@@ -270,6 +270,7 @@ START_TEST(what_the_vmm_is_told)
 			      .parent_fd = 15,
 			      .rootfs_fd = 16,
 			      .listen_fd = 17,
+			      .seq_listen_fd = -1,
 			      .balloon_fd = -1,
 			      .control_fd = 18,
 			      .uid = 1000,

@@ -77,7 +77,11 @@ AGENT_METHODS(AGENT_DECLARE)
  * Connects to a port of the guest through the VMM's socket at path ("CONNECT <port>\n", answered by "OK …\n"). Returns
  * the connected fd (close-on-exec, blocking). -ECONNREFUSED if nobody listens there or the sandbox is gone, -ENOENT if
  * the socket isn't there, -ETIMEDOUT when timeout_ms have passed. path may be longer than sun_path allows.
+ *
+ * Where a link of AGENT_CID_LINK and a number is at path, the guest is behind vhost-vsock and has that CID: the stream is a
+ * socket of AF_VSOCK then, of a port that only root can have (GUEST_RESERVED_PORTS).
  */
+#define AGENT_CID_LINK "cid:"
 int agent_connect_unix(const char *path, uint32_t port, unsigned int timeout_ms, struct err *e);
 
 /* A random token for one standard stream; never 0. */

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Streams into the guest through the VMM's Unix socket. */
+/* Streams into the guest through the VMM's Unix socket, or by AF_VSOCK where the kernel's vhost-vsock has them. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/vm_sockets.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/socket.h>
@@ -18,7 +20,7 @@
 #define STREAMS_MAX 3u
 
 /* Connects and asks for the port; the answer is read by dial_finish(), so that several can be under way at once. */
-static int dial(const char *path, uint32_t port, struct err *e)
+static int dial_unix(const char *path, uint32_t port, struct err *e)
 {
 	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	_cleanup_close_ int dir = -1;
@@ -45,12 +47,77 @@ static int dial(const char *path, uint32_t port, struct err *e)
 	return take_fd(&fd);
 }
 
+/* The CID that a link at path says, or 0. */
+static uint32_t cid_at(const char *path)
+{
+	const size_t prefix = sizeof(AGENT_CID_LINK) - 1;
+	char target[32];
+	ssize_t n = readlink(path, target, sizeof(target) - 1);
+
+	if (n <= (ssize_t)prefix || memcmp(target, AGENT_CID_LINK, prefix))
+		return 0;
+	target[n] = '\0';
+	return (uint32_t)strtoul(target + prefix, NULL, 10);
+}
+
+/* To a port that others of root's have not taken; they are one set for the whole host. */
+static int bind_reserved(int fd)
+{
+	struct sockaddr_vm addr = { .svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_ANY };
+	uint32_t start = 0, i;
+
+	if (getrandom(&start, sizeof(start), 0) != sizeof(start))
+		return -EIO;
+	for (i = 0; i < GUEST_RESERVED_PORTS - 1; i++) {
+		addr.svm_port = 1 + (start + i) % (GUEST_RESERVED_PORTS - 1);
+		if (!bind(fd, (struct sockaddr *)&addr, sizeof(addr)))
+			return 0;
+		if (errno != EADDRINUSE)
+			return -errno;
+	}
+	return -EADDRINUSE;
+}
+
+static int dial_vsock(const char *path, uint32_t cid, uint32_t port, struct err *e)
+{
+	const struct sockaddr_vm addr = { .svm_family = AF_VSOCK, .svm_cid = cid, .svm_port = port };
+	_cleanup_close_ int fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int r;
+
+	if (fd < 0)
+		return err_errno(e, errno, "%s: socket", path);
+	r = bind_reserved(fd);
+	if (r)
+		return err_errno(e, r, "%s: no port of the host's for a stream", path);
+	if (connect(fd, (const struct sockaddr *)&addr, sizeof(addr)))
+		return err_errno(e, errno == ECONNRESET || errno == ENODEV ? ECONNREFUSED : errno,
+				 "%s: connect to port %u of the guest", path, port);
+	return take_fd(&fd);
+}
+
+static int dial(const char *path, uint32_t port, struct err *e)
+{
+	int fd = dial_unix(path, port, e);
+	const uint32_t cid = fd == -ENOENT ? cid_at(path) : 0;
+
+	if (!cid)
+		return fd;
+	*e = (struct err)ERR_INIT;
+	return dial_vsock(path, cid, port, e);
+}
+
 /* Exactly the answer's line is taken, byte by byte: what follows belongs to the stream. */
 static int dial_finish(int fd, const char *path, uint32_t port, uint64_t deadline_ns, struct err *e)
 {
 	char line[ANSWER_MAX];
 	size_t len = 0;
+	int domain = AF_UNIX;
+	socklen_t domain_len = sizeof(domain);
 
+	/* Without a VMM between there is nobody to ask: the guest itself has answered. */
+	getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &domain_len);
+	if (domain != AF_UNIX)
+		return 0;
 	for (;;) {
 		struct pollfd p = { .fd = fd, .events = POLLIN };
 		uint64_t now = monotonic_ns();

@@ -39,7 +39,9 @@ struct vmspec_device *vmspec_add(struct vmspec *spec, enum vmspec_device_type ty
 	dev->type = type;
 	switch (type) {
 	case VMSPEC_BLK: dev->blk.fd = -1; break;
-	case VMSPEC_VSOCK: dev->vsock.listen_fd = dev->vsock.module_fd = -1; break;
+	case VMSPEC_VSOCK:
+		dev->vsock.listen_fd = dev->vsock.seq_listen_fd = dev->vsock.module_fd = dev->vsock.vhost_fd = -1;
+		break;
 	case VMSPEC_BALLOON: dev->balloon.listen_fd = dev->balloon.module_fd = -1; break;
 	case VMSPEC_CONSOLE: dev->console.out_fd = dev->console.in_fd = -1; break;
 	case VMSPEC_RNG: dev->rng.fd = -1; break;
@@ -78,6 +80,10 @@ size_t vmspec_fds(struct vmspec *spec, int32_t *fds[VMSPEC_FDS_MAX])
 			fds[n++] = &dev->balloon.module_fd;
 		if (dev->type == VMSPEC_VSOCK && dev->vsock.module_fd >= 0)
 			fds[n++] = &dev->vsock.module_fd;
+		if (dev->type == VMSPEC_VSOCK && dev->vsock.seq_listen_fd >= 0)
+			fds[n++] = &dev->vsock.seq_listen_fd;
+		if (dev->type == VMSPEC_VSOCK && dev->vsock.vhost_fd >= 0)
+			fds[n++] = &dev->vsock.vhost_fd;
 		for (j = 0; dev->type == VMSPEC_VSOCK && j < min_t(size_t, dev->vsock.ports_n, VMSPEC_PORTS_MAX); j++)
 			if (dev->vsock.ports[j].fd >= 0)
 				fds[n++] = &dev->vsock.ports[j].fd;
@@ -92,6 +98,8 @@ static int check_vsock(const struct vmspec_device *dev, struct err *e)
 	if (dev->vsock.guest_cid < 3 || dev->vsock.guest_cid >= UINT32_MAX)
 		return err_set(e, EINVAL, "vsock: guest CID %llu is outside 3..4294967294",
 			       (unsigned long long)dev->vsock.guest_cid);
+	if (dev->vsock.vhost_fd >= 0 && (dev->vsock.module_fd >= 0 || dev->vsock.listen_fd >= 0 || dev->vsock.ports_n))
+		return err_set(e, EINVAL, "vsock: by vhost-vsock the host's sockets are not the VMM's");
 	if (dev->vsock.ports_n > VMSPEC_PORTS_MAX)
 		return err_set(e, EINVAL, "vsock: %u host ports, at most %u", dev->vsock.ports_n, VMSPEC_PORTS_MAX);
 	for (i = 0; i < dev->vsock.ports_n; i++) {

@@ -15,7 +15,7 @@
 #include "base/err.h"
 
 #define VMSPEC_MAGIC 0x6d76736bu /* "mvsk" */
-#define VMSPEC_VERSION 3u
+#define VMSPEC_VERSION 4u
 #define VMSPEC_VCPUS_MAX 32u
 #define VMSPEC_CMDLINE_MAX 2048u /* with the NUL */
 #define VMSPEC_DEVICES_MAX 32u
@@ -46,7 +46,7 @@ enum vmspec_pmem_flags {
 	VMSPEC_PMEM_READONLY = 1 << 0,
 };
 
-/* A guest's connect to host port `port` gets this connected stream socket; once, then the port refuses. */
+/* A guest's connect to host port `port` gets this connected stream or seqpacket socket; once, then the port refuses. */
 struct vmspec_port {
 	uint32_t port;
 	int32_t fd;
@@ -64,9 +64,12 @@ struct vmspec_device {
 		struct {
 			uint64_t guest_cid; /* 3 or more */
 			int32_t listen_fd; /* listening Unix stream socket: "CONNECT <port>\n" is answered "OK <port>\n"; -1: none */
+			int32_t seq_listen_fd; /* the same for messages: a Unix seqpacket socket; -1: none */
 			uint32_t ports_n;
 			struct vmspec_port ports[VMSPEC_PORTS_MAX];
 			int32_t module_fd; /* /dev/microvm, which then moves the payload; -1: the VMM does it */
+			/* /dev/vhost-vsock that has the CID, in place of all other files here; -1: not by it */
+			int32_t vhost_fd;
 		} vsock;
 		struct {
 			int32_t out_fd; /* where the guest's console goes; -1: nowhere */
@@ -135,7 +138,7 @@ struct vm_report {
 };
 
 /* Every fd that a spec can name: where its number stands, so that a parent can renumber them and the VMM close all others. */
-#define VMSPEC_FDS_MAX (6u + VMSPEC_DEVICES_MAX * (2u + VMSPEC_PORTS_MAX))
+#define VMSPEC_FDS_MAX (6u + VMSPEC_DEVICES_MAX * (4u + VMSPEC_PORTS_MAX))
 size_t vmspec_fds(struct vmspec *spec, int32_t *fds[VMSPEC_FDS_MAX]);
 
 /* "shutdown", "reset", "triple fault" …; never NULL. */

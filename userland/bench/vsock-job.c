@@ -4,7 +4,7 @@
  *   vsock-job                 PID 1 of the guest: a server on port 5000 that echoes, swallows or pours out
  *   vsock-job PATH|CID [PID]  on the host: its client, by the VMM's socket or by AF_VSOCK
  * The client prints for each job "job NAME OPERATIONS NANOSECONDS-OF-EACH WAKE-UPS", the latter of process PID's threads but
- * vCPUs while all of the operations went on. Then the guest reboots.
+ * vCPUs and vhost's while all of the operations went on. Then the guest reboots.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -136,7 +136,8 @@ static unsigned long wakeups(const char *pid)
 		while (f && fgets(line, sizeof(line), f)) {
 			if (sscanf(line, "Name: %63s", name) == 1)
 				continue;
-			if (sscanf(line, "voluntary_ctxt_switches: %lu", &n) == 1 && strncmp(name, "vcpu", 4))
+			if (sscanf(line, "voluntary_ctxt_switches: %lu", &n) == 1 && strncmp(name, "vcpu", 4) &&
+			    strncmp(name, "vhost", 5))
 				sum += n;
 		}
 		if (f)

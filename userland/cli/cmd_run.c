@@ -66,7 +66,7 @@ static const struct opt opts[] = {
 	{ "rootfs-device", 0, OPT_STRING, WORD_ROOT_DEVICE, "blk|pmem",
 	  "how the guest has the image: as a disk (blk), or as memory (pmem)", AT(rootfs_device) },
 	{ "kernel-args", 0, OPT_STRING, 0, "WORDS", "more words for the kernel's command line", AT(kernel_args) },
-	{ "vsock", 0, OPT_STRING, 0, "PATH", "streams go through the VMM (user) or the kernel module (kernel)",
+	{ "vsock", 0, OPT_STRING, 0, "PATH", "streams go through the VMM (user), our kernel module (kernel), or vhost",
 	  AT(vsock) },
 	{ "balloon", 0, OPT_STRING, 0, "PATH", "memory goes back by the VMM (user) or the kernel module (kernel)",
 	  AT(balloon) },

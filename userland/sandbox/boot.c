@@ -18,6 +18,7 @@
 #include "sandbox/module_path.h"
 #include "sandbox/paths.h"
 #include "sandbox/sandbox_private.h"
+#include "sandbox/vhost.h"
 #include "sandbox/vmspec_build.h"
 
 #define ENTROPY_LEN 64u
@@ -49,14 +50,29 @@ int sandbox_listen(struct sandbox *s, int type, const char *name, int *fd, struc
 	return 0;
 }
 
-static int open_channels(struct sandbox *s, struct err *e)
+/* Where streams to the agent begin, and where its own first one arrives. */
+static int open_streams(struct sandbox *s, uint32_t *control_port, struct err *e)
 {
-	int pair[2];
+	int pair[2], r;
 
+	if (str_eq(s->record.vsock, MODULE_PATH_VHOST)) {
+		r = vhost_take_cid(s->module_fd, &s->vhost_cid, e);
+		if (!r)
+			r = vhost_publish(s->home.dirfd, "vsock", s->vhost_cid, e);
+		return r ? r : vhost_listen(&s->call_fd, control_port, e);
+	}
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
 		return err_errno(e, errno, "socketpair");
 	s->control_fd = pair[0];
 	s->control_guest_fd = pair[1];
+	r = sandbox_listen(s, SOCK_STREAM, "vsock", &s->listen_fd, e);
+	return r ? r : sandbox_listen(s, SOCK_SEQPACKET, STATE_SEQPACKET_SOCKET, &s->seq_listen_fd, e);
+}
+
+static int open_channels(struct sandbox *s, struct err *e)
+{
+	int pair[2];
+
 	if (pipe2(pair, O_CLOEXEC) < 0)
 		return err_errno(e, errno, "pipe");
 	s->report_fd = pair[0];
@@ -78,9 +94,8 @@ static int open_channels(struct sandbox *s, struct err *e)
 static const char *choose_balloon(struct sandbox *s, struct err *e)
 {
 	const struct run_options *o = s->options;
-	const char *path =
-		module_path_choose(MODULE_BALLOON, o->balloon, o->mem_min_bytes ? MODULE_PATH_KERNEL : MODULE_PATH_USER,
-				   &s->balloon_module_fd, e);
+	const char *path = module_path_choose(MODULE_BALLOON, o->balloon, o->mem_min_bytes ? MODULE_PATH_KERNEL : NULL,
+					      &s->balloon_module_fd, e);
 
 	if (!o->mem_min_bytes)
 		return path;
@@ -97,7 +112,8 @@ static const char *choose_balloon(struct sandbox *s, struct err *e)
 int stage_vmspec(struct sandbox *s, struct err *e)
 {
 	const struct run_options *o = s->options;
-	const char *vsock = module_path_choose(MODULE_VSOCK, o->vsock, MODULE_PATH_USER, &s->module_fd, e), *balloon;
+	const char *vsock = module_path_choose(MODULE_VSOCK, o->vsock, NULL, &s->module_fd, e), *balloon;
+	uint32_t control_port = 0;
 	struct vm_facts f;
 	int r;
 
@@ -112,7 +128,7 @@ int stage_vmspec(struct sandbox *s, struct err *e)
 	if (!r)
 		r = open_guest_file(o->initramfs, "--initramfs", "initramfs.cpio", &s->initramfs_fd, e);
 	if (!r)
-		r = sandbox_listen(s, SOCK_STREAM, "vsock", &s->listen_fd, e);
+		r = open_streams(s, &control_port, e);
 	if (!r)
 		r = sandbox_listen(s, SOCK_SEQPACKET, STATE_BALLOON_SOCKET, &s->balloon_fd, e);
 	if (!r)
@@ -130,10 +146,13 @@ int stage_vmspec(struct sandbox *s, struct err *e)
 		.parent_fd = s->self_fd,
 		.rootfs_fd = s->image->rootfs_fd,
 		.listen_fd = s->listen_fd,
+		.seq_listen_fd = s->seq_listen_fd,
 		.balloon_fd = s->balloon_fd,
 		.module_fd = s->module_fd,
 		.balloon_module_fd = s->balloon_module_fd,
 		.control_fd = s->control_guest_fd,
+		.vhost_cid = s->vhost_cid,
+		.control_port = control_port,
 		.disks = s->shares.disks,
 		.disk_fds = s->disk_fds,
 		.disks_n = s->disks_n,
@@ -155,6 +174,7 @@ static void close_vmm_ends(struct sandbox *s)
 	cleanup_closep(&s->kernel_fd);
 	cleanup_closep(&s->initramfs_fd);
 	cleanup_closep(&s->listen_fd);
+	cleanup_closep(&s->seq_listen_fd);
 	cleanup_closep(&s->balloon_fd);
 	cleanup_closep(&s->module_fd);
 	cleanup_closep(&s->balloon_module_fd);
@@ -168,6 +188,7 @@ void undo_vmspec(struct sandbox *s)
 {
 	close_vmm_ends(s);
 	cleanup_closep(&s->control_fd);
+	cleanup_closep(&s->call_fd);
 	cleanup_closep(&s->report_fd);
 	console_close(&s->console);
 	free(s->vmspec);
@@ -336,15 +357,42 @@ static int boot_limit_error(struct sandbox *s, struct err *e)
 		       (unsigned long long)(s->options->boot_timeout_ns / 1000000000), line[0] ? line : "(none)");
 }
 
-int stage_boot(struct sandbox *s, struct err *e)
+static void on_call(struct loop_op *op, int res) {}
+
+/* By vhost-vsock the agent's stream is there when it has called. Others can call, too: any guest of this host's. */
+static int await_call(struct sandbox *s, struct err *e)
+{
+	struct loop_op op;
+	int r = -EAGAIN;
+
+	loop_op_init(&op, on_call);
+	while (r == -EAGAIN) {
+		loop_poll(s->loop, &op, s->call_fd, POLLIN);
+		while (loop_op_busy(&op) && !s->vmm_gone && !s->cancelled_by && !s->timed_out)
+			if (loop_run_once(s->loop, true) < 0)
+				break;
+		if (loop_op_busy(&op)) {
+			loop_cancel(s->loop, &op);
+			while (loop_op_busy(&op) && loop_run_once(s->loop, true) >= 0)
+				;
+			err_set(e, EPIPE, "the agent did not call");
+			return sandbox_call_error(s, e);
+		}
+		r = vhost_accept(s->call_fd, s->vhost_cid);
+	}
+	if (r < 0)
+		return err_errno(e, r, "the agent's call");
+	s->control_fd = r;
+	cleanup_closep(&s->call_fd);
+	return 0;
+}
+
+static int greet(struct sandbox *s, struct answer *answer, struct err *e)
 {
 	Microvm__CreateSandboxRequest req;
 	uint8_t entropy[ENTROPY_LEN];
-	struct boot_limit limit = { .s = s };
-	struct answer answer = { .e = ERR_INIT };
-	int r;
+	int r = agent_new(&s->agent, s->loop, s->control_fd, &(struct agent_config){ 0 });
 
-	r = agent_new(&s->agent, s->loop, s->control_fd, &(struct agent_config){ 0 });
 	if (r)
 		return err_errno(e, r, "cannot speak to the agent");
 	s->control_fd = -1;
@@ -356,18 +404,32 @@ int stage_boot(struct sandbox *s, struct err *e)
 	req.time_ns = realtime_ns();
 	req.entropy.data = entropy;
 	req.entropy.len = sizeof(entropy);
-	agent_create_sandbox_async(s->agent, &req, on_answer, &answer);
-	loop_op_init(&limit.op, on_boot_limit);
-	loop_timer(s->loop, &limit.op, s->options->boot_timeout_ns);
-	r = sandbox_run_until(s, &answer.there, e);
-	if (loop_op_busy(&limit.op))
-		loop_cancel(s->loop, &limit.op);
-	/* The call refers to this frame: it has to be over before we return. */
-	if (!answer.there) {
+	agent_create_sandbox_async(s->agent, &req, on_answer, answer);
+	r = sandbox_run_until(s, &answer->there, e);
+	/* The call refers to our caller's frame: it has to be over before that returns. */
+	if (!answer->there) {
 		agent_free(s->agent);
 		s->agent = NULL;
 	}
-	while ((loop_op_busy(&limit.op) || !answer.there) && loop_run_once(s->loop, true) >= 0)
+	while (!answer->there && loop_run_once(s->loop, true) >= 0)
+		;
+	return r;
+}
+
+int stage_boot(struct sandbox *s, struct err *e)
+{
+	struct boot_limit limit = { .s = s };
+	struct answer answer = { .e = ERR_INIT };
+	int r;
+
+	loop_op_init(&limit.op, on_boot_limit);
+	loop_timer(s->loop, &limit.op, s->options->boot_timeout_ns);
+	r = s->call_fd >= 0 ? await_call(s, e) : 0;
+	if (!r)
+		r = greet(s, &answer, e);
+	if (loop_op_busy(&limit.op))
+		loop_cancel(s->loop, &limit.op);
+	while (loop_op_busy(&limit.op) && loop_run_once(s->loop, true) >= 0)
 		;
 	if (limit.over)
 		return boot_limit_error(s, e);

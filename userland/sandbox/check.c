@@ -241,19 +241,33 @@ static void check_state(const struct sandbox_paths *paths, struct check *c)
 	state_close(state);
 }
 
+/* What a sandbox would have, by the environment and by what is there. */
+static const char *path_of(enum module_part part, struct err *e)
+{
+	_cleanup_close_ int fd = -1;
+
+	return module_path_choose(part, NULL, NULL, &fd, e);
+}
+
 static void check_module(const struct sandbox_paths *paths, struct check *c)
 {
 	_cleanup_close_ int fd = -1;
-	struct err e = ERR_INIT;
+	struct err e = ERR_INIT, why = ERR_INIT;
+	const char *vsock = path_of(MODULE_VSOCK, &e), *balloon = vsock ? path_of(MODULE_BALLOON, &e) : NULL;
 
-	if (!module_open(MODULE_BALLOON, &fd, &e)) {
-		found(c, CHECK_OK,
-		      "/dev/microvm: streams and memory can go through the kernel (--vsock kernel, --balloon kernel)");
+	if (!balloon) {
+		found(c, CHECK_MISSING, "%.250s", e.msg);
+		remedy(c, "everything works without the module: unset MICROVM_VSOCK and MICROVM_BALLOON, or load it");
 		return;
 	}
-	found(c, CHECK_OPTIONAL, "%.200s; streams and memory go through microvm-vmm (--vsock user, --balloon user)",
-	      e.msg);
-	remedy(c, "everything works without the module");
+	if (!module_open(MODULE_VSOCK, &fd, &why)) {
+		cleanup_closep(&fd);
+		module_open(MODULE_BALLOON, &fd, &why);
+	}
+	found(c, why.code ? CHECK_OPTIONAL : CHECK_OK, "%.150s; streams go by --vsock %s, memory by --balloon %s",
+	      why.code ? why.msg : "/dev/microvm is there", vsock, balloon);
+	if (why.code)
+		remedy(c, "everything works without the module");
 }
 
 static const struct {

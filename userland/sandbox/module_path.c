@@ -10,6 +10,7 @@
 #include "base/cleanup.h"
 #include "base/util.h"
 #include "kmod/uapi/microvm.h"
+#include "sandbox/vhost.h"
 
 static const struct {
 	const char *option, *env, *what;
@@ -53,10 +54,20 @@ const char *module_path_choose(enum module_part part, const char *wanted, const 
 	*fd = -1;
 	if (!wanted)
 		wanted = env && *env ? env : otherwise;
+	/* Why not is for `check` to say. */
+	if (!wanted)
+		return module_open(part, fd, &(struct err)ERR_INIT) ? MODULE_PATH_USER : MODULE_PATH_KERNEL;
 	if (str_eq(wanted, MODULE_PATH_USER))
 		return MODULE_PATH_USER;
+	if (part == MODULE_VSOCK && str_eq(wanted, MODULE_PATH_VHOST)) {
+		if (!vhost_open(fd, e))
+			return MODULE_PATH_VHOST;
+		err_wrap(e, "%s vhost", parts[part].option);
+		return NULL;
+	}
 	if (!str_eq(wanted, MODULE_PATH_KERNEL)) {
-		err_set(e, EINVAL, "%s: '%s' is neither user nor kernel", parts[part].option, wanted);
+		err_set(e, EINVAL, "%s: '%s' is %s", parts[part].option, wanted,
+			part == MODULE_VSOCK ? "none of user, kernel and vhost" : "neither user nor kernel");
 		return NULL;
 	}
 	if (!module_open(part, fd, e))

@@ -76,8 +76,10 @@ struct sandbox {
 	size_t disks_n;
 
 	/* vmspec */
-	int kernel_fd, initramfs_fd, listen_fd, balloon_fd, module_fd, balloon_module_fd, self_fd;
+	int kernel_fd, initramfs_fd, listen_fd, seq_listen_fd, balloon_fd, module_fd, balloon_module_fd, self_fd;
 	int control_fd, control_guest_fd;
+	int call_fd;	    /* where the agent calls by vhost-vsock; -1: it has the other end of control_fd */
+	uint32_t vhost_cid; /* and the guest's CID; 0: streams go otherwise */
 	int report_fd, report_vmm_fd;
 	int log_vmm_fd;
 	struct vmspec *vmspec;

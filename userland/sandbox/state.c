@@ -270,8 +270,10 @@ void state_publish_exit(struct state_sandbox *s, int exit_status)
 }
 
 /* What only a live sandbox needs. */
-static const char *const live_files[] = { "vsock",	STATE_BALLOON_SOCKET, STATE_CONTROL_SOCKET,
-					  "process.pb", "state.json.new",     "process.pb.new" };
+static const char *const live_files[] = {
+	"vsock",      STATE_SEQPACKET_SOCKET, STATE_BALLOON_SOCKET, STATE_CONTROL_SOCKET,
+	"process.pb", "state.json.new",	      "process.pb.new"
+};
 
 void state_drop_live(int dirfd)
 {

@@ -37,6 +37,7 @@
 #define STATE_ID_LEN 64u
 #define STATE_NAME_MAX 128u
 #define STATE_BALLOON_SOCKET "balloon"
+#define STATE_SEQPACKET_SOCKET "vsock-seqpacket" /* as "vsock", for connections of messages */
 #define STATE_CONTROL_SOCKET "control"
 #define STATE_CONFIG "config.json"
 

@@ -48,13 +48,17 @@ static int check_cpus(uint64_t nano_cpus, struct err *e)
 	return 0;
 }
 
-static int build_cmdline(const struct run_options *o, struct vmspec *spec, struct err *e)
+static int build_cmdline(const struct run_options *o, const struct vm_facts *f, struct vmspec *spec, struct err *e)
 {
-	/* The last word on a thing counts, so the caller's are behind ours. */
-	int n = snprintf(spec->cmdline, sizeof(spec->cmdline), GUEST_KERNEL_CMDLINE "%s%s%s",
-			 o->debug_console ? " ignore_loglevel" : "", o->kernel_args ? " " : "",
-			 o->kernel_args ? o->kernel_args : "");
+	char port[32] = "";
+	int n;
 
+	if (f->vhost_cid)
+		snprintf(port, sizeof(port), " microvm.port=%u", f->control_port);
+	/* The last word on a thing counts, so the caller's are behind ours. */
+	n = snprintf(spec->cmdline, sizeof(spec->cmdline), GUEST_KERNEL_CMDLINE "%s%s%s%s", port,
+		     o->debug_console ? " ignore_loglevel" : "", o->kernel_args ? " " : "",
+		     o->kernel_args ? o->kernel_args : "");
 	if (n < 0 || (size_t)n + VMM_WORDS_LEN > sizeof(spec->cmdline))
 		return err_set(e, E2BIG, "the kernel's command line is too long; --kernel-args takes about 700 bytes");
 	return 0;
@@ -105,8 +109,14 @@ static void add_devices(const struct run_options *o, const struct vm_facts *f, s
 		dev->balloon.min_bytes = ALIGN_UP(o->mem_min_bytes, 4096);
 	}
 	dev = vmspec_add(spec, VMSPEC_VSOCK);
+	if (f->vhost_cid) {
+		dev->vsock.guest_cid = f->vhost_cid;
+		dev->vsock.vhost_fd = f->module_fd;
+		return;
+	}
 	dev->vsock.guest_cid = GUEST_CID;
 	dev->vsock.listen_fd = f->listen_fd;
+	dev->vsock.seq_listen_fd = f->seq_listen_fd;
 	dev->vsock.module_fd = f->module_fd;
 	if (f->control_fd >= 0) {
 		dev->vsock.ports_n = 1;
@@ -124,7 +134,7 @@ int vmspec_build(const struct run_options *o, const struct vm_facts *f, struct v
 	if (!r)
 		r = check_cpus(o->nano_cpus, e);
 	if (!r)
-		r = build_cmdline(o, spec, e);
+		r = build_cmdline(o, f, spec, e);
 	if (r)
 		return r;
 	spec->mem_bytes = ALIGN_UP(o->mem_bytes, MEM_ALIGN);

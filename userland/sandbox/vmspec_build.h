@@ -15,10 +15,13 @@ struct vm_facts {
 	int report_fd, log_fd, parent_fd;
 	int rootfs_fd;	       /* the image's EROFS; -1: none */
 	int listen_fd;	       /* for other processes that want to reach the agent */
+	int seq_listen_fd;     /* the same for messages; -1: none */
 	int balloon_fd;	       /* for those that ask or say how much memory there is; -1: the guest has no balloon */
 	int module_fd;	       /* /dev/microvm; -1: the VMM moves the streams' payload */
 	int balloon_module_fd; /* another; -1: the VMM gives the guest's pages back */
 	int control_fd;	       /* our end's peer: what the agent connects to */
+	uint32_t vhost_cid;    /* the guest's, of /dev/vhost-vsock, which module_fd is then; 0: streams go otherwise */
+	uint32_t control_port; /* of the host: what the agent connects to then */
 	const struct disk *disks;
 	const int *disk_fds; /* as many */
 	size_t disks_n;

@@ -99,7 +99,7 @@ static int add_device(struct virtio_machine *m, const struct vmspec_device *spec
 		return r;
 	r = place_window(m, dev, mem, irq, e);
 	if (r < 0) {
-		ops->destroy(dev);
+		dev->ops->destroy(dev);
 		return r;
 	}
 	r = virtio_mmio_new(&m->devices[m->n], dev, base, gsi, mem, bus, irq, m->loop, e);

@@ -28,7 +28,7 @@ struct incoming {
 
 static void take_request(struct vsock *v, const struct incoming *in)
 {
-	struct vsock_flow *f = vsock_attach(v, in->p.src_port, in->p.dst_port);
+	struct vsock_flow *f = vsock_attach(v, in->p.src_port, in->p.dst_port, in->p.type);
 
 	if (!f) {
 		vsock_reset_packet(v, &in->p);
@@ -56,7 +56,8 @@ static void take_data(struct vsock_flow *f, const struct incoming *in)
 	/* Over our credit, after its own end, or before the beginning: the flow ends. */
 	if (f->state != VSOCK_OPEN || (f->peer_closed & VIRTIO_VSOCK_SHUTDOWN_SEND) ||
 	    !vsock_credit_receive(&f->credit, in->p.len_bytes) ||
-	    !vsock_to_host(f, in->iov, in->iov_n, in->p.len_bytes))
+	    !(f->seq ? vsock_seq_to_host(f, in->iov, in->iov_n, in->p.len_bytes, in->p.flags)
+		     : vsock_to_host(f, in->iov, in->iov_n, in->p.len_bytes)))
 		vsock_say(f, VSOCK_SAY_RST);
 }
 
@@ -92,7 +93,7 @@ static void take_for_flow(struct vsock_flow *f, const struct incoming *in)
 	case VIRTIO_VSOCK_OP_CREDIT_REQUEST: vsock_say(f, VSOCK_SAY_CREDIT); break;
 	default: vsock_say(f, VSOCK_SAY_RST); break; /* a second REQUEST, and what doesn't exist */
 	}
-	if (f->readable && vsock_reading(f) && vsock_credit_free(&f->credit))
+	if ((f->readable || f->out) && vsock_reading(f) && vsock_credit_free(&f->credit))
 		vsock_say(f, VSOCK_SAY_DATA);
 }
 
@@ -103,10 +104,14 @@ static void take_packet(struct vsock *v, const struct incoming *in)
 	/* Not from this guest, or not for the host: there is nobody to tell (5.10.6.4.1). */
 	if (in->p.src_cid != v->guest_cid || in->p.dst_cid != VSOCK_HOST_CID)
 		return;
-	f = in->p.type == VIRTIO_VSOCK_TYPE_STREAM ? vsock_find(v, in->p.src_port, in->p.dst_port) : NULL;
+	f = vsock_find(v, in->p.src_port, in->p.dst_port);
+	/* A connection of another type, whatever its ports are, is not there. */
+	if (f && in->p.type != vsock_type(f))
+		f = NULL;
 	if (f)
 		take_for_flow(f, in);
-	else if (in->p.type == VIRTIO_VSOCK_TYPE_STREAM && in->p.op == VIRTIO_VSOCK_OP_REQUEST)
+	else if (in->p.op == VIRTIO_VSOCK_OP_REQUEST && vsock_type_is_known(v, in->p.type) &&
+		 !vsock_find(v, in->p.src_port, in->p.dst_port))
 		take_request(v, in);
 	else if (in->p.op != VIRTIO_VSOCK_OP_RST)
 		vsock_reset_packet(v, &in->p);
@@ -183,10 +188,22 @@ static void pump_done(struct loop_op *op, int res)
 	vsock_pump(container_of(op, struct vsock, pump_op));
 }
 
+static bool is_seq(int fd)
+{
+	int type = 0;
+	socklen_t len = sizeof(type);
+
+	return !getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) && type == SOCK_SEQPACKET;
+}
+
 static int vsock_create(const struct vmspec_device *spec, struct virtio_device **out, struct err *e)
 {
-	struct vsock *v = calloc(1, sizeof(*v));
+	struct vsock *v;
+	uint32_t i;
 
+	if (spec->vsock.vhost_fd >= 0)
+		return vsock_vhost_create(spec, out, e);
+	v = calloc(1, sizeof(*v));
 	if (!v)
 		return err_set(e, ENOMEM, "vsock: no memory");
 	v->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
@@ -198,14 +215,19 @@ static int vsock_create(const struct vmspec_device *spec, struct virtio_device *
 	v->module_fd = spec->vsock.module_fd;
 	if (v->module_fd >= 0)
 		v->dev.external_queues = 1u << VSOCK_RX | 1u << VSOCK_TX;
-	v->listen_fd = spec->vsock.listen_fd;
+	v->listeners[0] = (struct vsock_listener){ .v = v, .fd = spec->vsock.listen_fd };
+	v->listeners[1] = (struct vsock_listener){ .v = v, .fd = spec->vsock.seq_listen_fd, .seq = true };
 	v->ports_n = min_t(uint32_t, spec->vsock.ports_n, VMSPEC_PORTS_MAX);
+	for (i = 0; i < v->ports_n; i++)
+		v->port_seq[i] = is_seq(spec->vsock.ports[i].fd);
 	memcpy(v->ports, spec->vsock.ports, sizeof(v->ports));
 	v->saying.say_next = v->saying.say_prev = &v->saying;
 	vsock_flows_init(v);
 	vsock_host_init(v);
 	loop_op_init(&v->pump_op, pump_done);
 	v->dev.ops = &virtio_vsock;
+	if (v->module_fd < 0 || vsock_module_has_seqpacket(v->module_fd))
+		v->dev.features = 1ull << VIRTIO_VSOCK_F_SEQPACKET;
 	v->dev.queues_n = VSOCK_QUEUES;
 	v->dev.queue_size[VSOCK_RX] = v->dev.queue_size[VSOCK_TX] = VSOCK_QUEUE_SIZE;
 	v->dev.queue_size[VSOCK_EVENT] = VSOCK_EVENT_QUEUE_SIZE;
@@ -218,9 +240,11 @@ static int vsock_device_attach(struct virtio_device *dev, struct err *e)
 {
 	struct vsock *v = to_vsock(dev);
 	int r = loop_add_fd(dev->loop, v->epoll_fd);
+	size_t i;
 
-	if (!r && v->listen_fd >= 0)
-		r = loop_add_fd(dev->loop, v->listen_fd);
+	for (i = 0; r >= 0 && i < ARRAY_SIZE(v->listeners); i++)
+		if (v->listeners[i].fd >= 0)
+			r = loop_add_fd(dev->loop, v->listeners[i].fd);
 	return r < 0 ? err_errno(e, r, "vsock: registering its sockets") : 0;
 }
 
@@ -308,8 +332,9 @@ static void vsock_destroy(struct virtio_device *dev)
 	for (i = 0; i < v->ports_n; i++)
 		if (v->ports[i].fd >= 0)
 			close(v->ports[i].fd);
-	if (v->listen_fd >= 0)
-		close(v->listen_fd);
+	for (i = 0; i < ARRAY_SIZE(v->listeners); i++)
+		if (v->listeners[i].fd >= 0)
+			close(v->listeners[i].fd);
 	close(v->epoll_fd);
 	if (v->module_fd >= 0)
 		close(v->module_fd);

@@ -102,7 +102,7 @@ void vsock_set_timer(struct vsock_flow *f)
 		loop_timer(f->v->dev.loop, &f->timer, VSOCK_TIMEOUT_NS);
 }
 
-struct vsock_flow *vsock_flow_new(struct vsock *v, int fd, enum vsock_state state)
+struct vsock_flow *vsock_flow_new(struct vsock *v, int fd, bool seq, enum vsock_state state)
 {
 	struct vsock_flow *f = calloc(1, sizeof(*f));
 	struct epoll_event ev = { .events = EPOLLIN | EPOLLRDHUP | EPOLLET, .data.ptr = f };
@@ -117,7 +117,9 @@ struct vsock_flow *vsock_flow_new(struct vsock *v, int fd, enum vsock_state stat
 	f->fd = fd;
 	f->state = state;
 	f->batch = 1;
-	f->credit.buf_alloc = VSOCK_BUF_ALLOC;
+	f->seq = seq;
+	/* A message has to fit into a socket's buffer, and a guest sends none that is longer than this. */
+	f->credit.buf_alloc = seq ? VSOCK_SEQ_BUF_ALLOC : VSOCK_BUF_ALLOC;
 	loop_op_init(&f->timer, timer_done);
 	link_flow(f, &v->all);
 	v->flows_n++;
@@ -143,14 +145,21 @@ void vsock_kill(struct vsock_flow *f)
 	epoll_ctl(f->v->epoll_fd, EPOLL_CTL_DEL, f->fd, NULL);
 	close(f->fd);
 	f->fd = -1;
+	vsock_seq_free(f);
 	vsock_buffer_free(f);
 	unlink_flow(f);
 	link_flow(f, &f->v->dead);
 	reap_soon(f->v);
 }
 
+uint16_t vsock_type(const struct vsock_flow *f)
+{
+	return f->seq ? VIRTIO_VSOCK_TYPE_SEQPACKET : VIRTIO_VSOCK_TYPE_STREAM;
+}
+
 void vsock_detach(struct vsock_flow *f)
 {
+	vsock_seq_drop_open(f);
 	if (!f->buf_len) {
 		vsock_kill(f);
 		return;
@@ -159,7 +168,7 @@ void vsock_detach(struct vsock_flow *f)
 	f->state = VSOCK_DRAINING;
 }
 
-struct vsock_flow *vsock_attach(struct vsock *v, uint32_t guest_port, uint32_t host_port)
+struct vsock_flow *vsock_attach(struct vsock *v, uint32_t guest_port, uint32_t host_port, uint16_t type)
 {
 	struct vsock_flow *f;
 	uint32_t i;
@@ -167,9 +176,9 @@ struct vsock_flow *vsock_attach(struct vsock *v, uint32_t guest_port, uint32_t h
 	for (i = 0; i < v->ports_n; i++)
 		if (v->ports[i].port == host_port && v->ports[i].fd >= 0)
 			break;
-	if (i == v->ports_n)
+	if (i == v->ports_n || type != (v->port_seq[i] ? VIRTIO_VSOCK_TYPE_SEQPACKET : VIRTIO_VSOCK_TYPE_STREAM))
 		return NULL;
-	f = vsock_flow_new(v, v->ports[i].fd, VSOCK_OPEN);
+	f = vsock_flow_new(v, v->ports[i].fd, v->port_seq[i], VSOCK_OPEN);
 	if (!f)
 		return NULL;
 	v->ports[i].fd = -1;
@@ -180,7 +189,7 @@ struct vsock_flow *vsock_attach(struct vsock *v, uint32_t guest_port, uint32_t h
 void vsock_ask_guest(struct vsock_flow *f)
 {
 	f->state = VSOCK_ASKED;
-	if (f->v->module_fd >= 0 && vsock_module_attach(f))
+	if (!vsock_type_is_known(f->v, vsock_type(f)) || (f->v->module_fd >= 0 && vsock_module_attach(f)))
 		vsock_kill(f);
 	else
 		vsock_say(f, VSOCK_SAY_REQUEST);
@@ -220,16 +229,24 @@ void vsock_flows_init(struct vsock *v)
 bool vsock_flows_quiesce(struct vsock *v, bool first)
 {
 	struct vsock_flow *f, *next;
+	bool busy = false;
+	size_t i;
 
 	for (f = v->all.next; first && f != &v->all; f = next) {
 		next = f->next;
 		vsock_kill(f);
 	}
-	if (first) {
-		loop_cancel(v->dev.loop, &v->accept_op);
-		loop_cancel(v->dev.loop, &v->accept_timer);
-		loop_cancel(v->dev.loop, &v->epoll_op);
+	for (i = 0; i < ARRAY_SIZE(v->listeners); i++) {
+		struct vsock_listener *l = &v->listeners[i];
+
+		if (first) {
+			loop_cancel(v->dev.loop, &l->accept);
+			loop_cancel(v->dev.loop, &l->pause);
+		}
+		busy |= loop_op_busy(&l->accept) || loop_op_busy(&l->pause);
 	}
-	return !v->flows_n && !loop_op_busy(&v->accept_op) && !loop_op_busy(&v->accept_timer) &&
-	       !loop_op_busy(&v->epoll_op) && !loop_op_busy(&v->reap_op) && !loop_op_busy(&v->pump_op);
+	if (first)
+		loop_cancel(v->dev.loop, &v->epoll_op);
+	return !busy && !v->flows_n && !loop_op_busy(&v->epoll_op) && !loop_op_busy(&v->reap_op) &&
+	       !loop_op_busy(&v->pump_op);
 }

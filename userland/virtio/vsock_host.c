@@ -27,11 +27,10 @@ static ssize_t receive(int fd, void *buf, size_t len, int flags)
 	return recvmsg(fd, &msg, flags | MSG_DONTWAIT);
 }
 
-/* Bytes that the socket took; negative when it never will again. */
-static ssize_t send_some(struct vsock_flow *f, struct iovec *iov, unsigned int n)
+ssize_t vsock_send(struct vsock_flow *f, struct iovec *iov, unsigned int n, int flags)
 {
 	struct msghdr msg = { .msg_iov = iov, .msg_iovlen = n };
-	ssize_t r = sendmsg(f->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+	ssize_t r = sendmsg(f->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL | flags);
 
 	if (r < 0)
 		r = errno == EAGAIN || errno == EINTR || errno == ENOBUFS || errno == ENOMEM ? 0 : -errno;
@@ -39,7 +38,7 @@ static ssize_t send_some(struct vsock_flow *f, struct iovec *iov, unsigned int n
 }
 
 /* With bytes waiting it is worth to be told that the socket takes more; without them every read of its reader would wake us. */
-static void watch_for_room(struct vsock_flow *f, bool wanted)
+void vsock_watch_for_room(struct vsock_flow *f, bool wanted)
 {
 	struct epoll_event ev = { .events = EPOLLIN | EPOLLRDHUP | EPOLLET | (wanted ? EPOLLOUT : 0), .data.ptr = f };
 
@@ -77,8 +76,11 @@ static void read_hello(struct vsock_flow *f)
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	end = n > 0 ? memchr(at, '\n', n) : NULL;
+	/* A message of its own, to its end. */
+	if (f->seq && (!end || end + 1 != at + n))
+		end = NULL;
 	take = end ? (size_t)(end - at + 1) : n > 0 ? (size_t)n : 0;
-	if (!take || receive(f->fd, at, take, 0) != (ssize_t)take || (!end && (take == room || f->ending))) {
+	if (!take || receive(f->fd, at, take, 0) != (ssize_t)take || (!end && (take == room || f->ending || f->seq))) {
 		vsock_kill(f);
 		return;
 	}
@@ -102,15 +104,25 @@ void vsock_opened(struct vsock_flow *f)
 	loop_cancel(f->v->dev.loop, &f->timer);
 	f->state = VSOCK_OPEN;
 	/* The socket's buffer is empty, so a short line goes in whole. */
-	if (send_some(f, &iov, 1) != n)
+	if (vsock_send(f, &iov, 1, 0) != n)
 		vsock_say(f, VSOCK_SAY_RST);
 	else if (f->in_module)
 		vsock_module_open(f);
 }
 
+static void listen_at(struct vsock_listener *l)
+{
+	struct vsock *v = l->v;
+
+	if (l->fd >= 0 && !v->ending && v->flows_n < VSOCK_FLOWS_MAX && !loop_op_busy(&l->accept) &&
+	    !loop_op_busy(&l->pause))
+		loop_accept(v->dev.loop, &l->accept, l->fd);
+}
+
 static void accepted(struct loop_op *op, int fd)
 {
-	struct vsock *v = container_of(op, struct vsock, accept_op);
+	struct vsock_listener *l = container_of(op, struct vsock_listener, accept);
+	struct vsock *v = l->v;
 	struct vsock_flow *f;
 
 	if (v->ending) {
@@ -119,35 +131,36 @@ static void accepted(struct loop_op *op, int fd)
 		return;
 	}
 	if (fd == -EMFILE || fd == -ENFILE || fd == -ENOMEM || fd == -ENOBUFS) {
-		loop_timer(v->dev.loop, &v->accept_timer, ACCEPT_PAUSE_NS);
+		loop_timer(v->dev.loop, &l->pause, ACCEPT_PAUSE_NS);
 		return;
 	}
 	if (fd == -EAGAIN) { /* the socket was given to us non-blocking */
-		loop_poll(v->dev.loop, &v->accept_timer, v->listen_fd, POLLIN);
+		loop_poll(v->dev.loop, &l->pause, l->fd, POLLIN);
 		return;
 	}
 	if (fd == -EINVAL || fd == -EBADF || fd == -ENOTSOCK || fd == -EOPNOTSUPP) {
 		log_error("vsock: accepting on the listening socket: %s", strerror(-fd));
 		return;
 	}
-	f = fd >= 0 ? vsock_flow_new(v, fd, VSOCK_HELLO) : NULL;
+	f = fd >= 0 ? vsock_flow_new(v, fd, l->seq, VSOCK_HELLO) : NULL;
 	if (f)
 		vsock_set_timer(f);
 	else if (fd >= 0)
 		close(fd);
-	vsock_listen(v);
+	listen_at(l);
 }
 
 static void accept_again(struct loop_op *op, int res)
 {
-	vsock_listen(container_of(op, struct vsock, accept_timer));
+	listen_at(container_of(op, struct vsock_listener, pause));
 }
 
 void vsock_listen(struct vsock *v)
 {
-	if (v->listen_fd >= 0 && !v->ending && v->flows_n < VSOCK_FLOWS_MAX && !loop_op_busy(&v->accept_op) &&
-	    !loop_op_busy(&v->accept_timer))
-		loop_accept(v->dev.loop, &v->accept_op, v->listen_fd);
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(v->listeners); i++)
+		listen_at(&v->listeners[i]);
 }
 
 /* ---- from the socket -------------------------------------------------------------------------------------------- */
@@ -190,6 +203,8 @@ static void pass_end(struct vsock_flow *f)
 
 void vsock_peer_closed(struct vsock_flow *f)
 {
+	if (f->peer_closed & VIRTIO_VSOCK_SHUTDOWN_SEND)
+		vsock_seq_drop_open(f);
 	if (f->peer_closed & VIRTIO_VSOCK_SHUTDOWN_RCV) {
 		vsock_unsay(f, VSOCK_SAY_DATA);
 		shutdown(f->fd, SHUT_RD);
@@ -197,7 +212,7 @@ void vsock_peer_closed(struct vsock_flow *f)
 	pass_end(f);
 }
 
-static void forwarded(struct vsock_flow *f, uint32_t len)
+void vsock_forwarded(struct vsock_flow *f, uint32_t len)
 {
 	f->credit.forwarded += len;
 	if (vsock_credit_tell(&f->credit))
@@ -212,32 +227,35 @@ void vsock_buffer_free(struct vsock_flow *f)
 	f->buf_size = f->buf_at = f->buf_len = 0;
 }
 
-static void drain(struct vsock_flow *f)
+void vsock_drained(struct vsock_flow *f, bool gone)
 {
-	struct iovec iov = { .iov_base = f->buf + f->buf_at, .iov_len = f->buf_len };
-	ssize_t n = send_some(f, &iov, 1);
-
-	if (n > 0) {
-		f->buf_at += n;
-		f->buf_len -= n;
-		forwarded(f, n);
-	}
-	if (n >= 0 && f->buf_len)
-		return;
 	vsock_buffer_free(f);
 	if (f->state == VSOCK_DRAINING) {
 		vsock_kill(f);
 		return;
 	}
-	watch_for_room(f, false);
-	if (n < 0)
+	vsock_watch_for_room(f, false);
+	if (gone)
 		vsock_host_gone(f);
 	else
 		pass_end(f);
 }
 
-/* Room for len more bytes behind those that wait. false: no memory, or more than all flows may hold. */
-static bool buffer_room(struct vsock_flow *f, uint32_t len)
+static void drain(struct vsock_flow *f)
+{
+	struct iovec iov = { .iov_base = f->buf + f->buf_at, .iov_len = f->buf_len };
+	ssize_t n = vsock_send(f, &iov, 1, 0);
+
+	if (n > 0) {
+		f->buf_at += n;
+		f->buf_len -= n;
+		vsock_forwarded(f, n);
+	}
+	if (n < 0 || !f->buf_len)
+		vsock_drained(f, n < 0);
+}
+
+bool vsock_buffer_room(struct vsock_flow *f, uint32_t len)
 {
 	uint32_t size = max_t(uint32_t, f->buf_size, BUFFER_MIN);
 	uint8_t *p;
@@ -270,11 +288,11 @@ bool vsock_to_host(struct vsock_flow *f, struct iovec *iov, unsigned int n, uint
 	if (!len_bytes)
 		return true;
 	if (f->closed & VIRTIO_VSOCK_SHUTDOWN_RCV) { /* nobody is there: gone as if read */
-		forwarded(f, len_bytes);
+		vsock_forwarded(f, len_bytes);
 		return true;
 	}
 	if (!f->buf_len)
-		sent = send_some(f, iov, n);
+		sent = vsock_send(f, iov, n, 0);
 	if (sent < 0) {
 		vsock_host_gone(f);
 		return true;
@@ -282,13 +300,13 @@ bool vsock_to_host(struct vsock_flow *f, struct iovec *iov, unsigned int n, uint
 	if ((uint32_t)sent < len_bytes) {
 		bool first = !f->buf_len;
 
-		if (!buffer_room(f, len_bytes - sent))
+		if (!vsock_buffer_room(f, len_bytes - sent))
 			return false;
 		f->buf_len += iov_get(iov, n, sent, f->buf + f->buf_at + f->buf_len, len_bytes - sent);
 		if (first)
-			watch_for_room(f, true);
+			vsock_watch_for_room(f, true);
 	}
-	forwarded(f, sent);
+	vsock_forwarded(f, sent);
 	return true;
 }
 
@@ -314,7 +332,7 @@ static void have_news(struct vsock_flow *f, uint32_t events)
 	case VSOCK_OPEN:
 	case VSOCK_DRAINING:
 		if (f->buf_len && (events & (EPOLLOUT | EPOLLHUP | EPOLLERR)))
-			drain(f);
+			f->seq ? vsock_seq_drain(f) : drain(f);
 		/* The end stands behind what is still to be read. */
 		if (vsock_reading(f))
 			vsock_say(f, VSOCK_SAY_DATA);
@@ -351,7 +369,11 @@ void vsock_watch(struct vsock *v)
 
 void vsock_host_init(struct vsock *v)
 {
-	loop_op_init(&v->accept_op, accepted);
-	loop_op_init(&v->accept_timer, accept_again);
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(v->listeners); i++) {
+		loop_op_init(&v->listeners[i].accept, accepted);
+		loop_op_init(&v->listeners[i].pause, accept_again);
+	}
 	loop_op_init(&v->epoll_op, sockets_done);
 }

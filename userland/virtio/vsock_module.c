@@ -30,6 +30,13 @@ static void watch(struct vsock *v, int how, uint32_t events)
 		log_error("vsock: epoll of the kernel module: %s", strerror(errno));
 }
 
+bool vsock_module_has_seqpacket(int module_fd)
+{
+	uint32_t features = 0;
+
+	return !ioctl(module_fd, MICROVM_GET_FEATURES, &features) && (features & MICROVM_FEATURE_SEQPACKET);
+}
+
 int vsock_module_start(struct vsock *v)
 {
 	const struct microvm_vsock vsock = { .guest_cid = v->guest_cid,

@@ -52,6 +52,7 @@ static void rotate(struct vsock_flow *f)
 void vsock_reset_packet(struct vsock *v, const struct vsock_packet *p)
 {
 	v->resets[(v->resets_at + v->resets_n++) % VSOCK_RESETS_MAX] = (struct vsock_reset){
+		.type = p->type,
 		.guest_port = p->src_port,
 		.host_port = p->dst_port,
 		.host_cid = p->dst_cid,
@@ -103,7 +104,7 @@ static struct vsock_packet header(struct vsock_flow *f, uint16_t op, uint32_t fl
 		.dst_cid = f->v->guest_cid,
 		.src_port = f->host_port,
 		.dst_port = f->guest_port,
-		.type = VIRTIO_VSOCK_TYPE_STREAM,
+		.type = vsock_type(f),
 		.op = op,
 		.flags = flags,
 		.len_bytes = len_bytes,
@@ -199,6 +200,25 @@ static unsigned int deliver(struct vsock_flow *f, struct batch *b, uint32_t len)
 	return i;
 }
 
+uint32_t vsock_put_data(struct vsock_flow *f, const uint8_t *data, uint32_t len_bytes, uint32_t last_flags)
+{
+	struct iovec iov[RX_SEGMENTS];
+	struct virtq_chain c;
+	struct vsock_packet p;
+	uint32_t part;
+
+	if (!take_buffer(f->v, &c, iov, 1))
+		return 0;
+	part = min_t(uint32_t, c.in_bytes - VSOCK_HDR_LEN, RX_PACKET_MAX);
+	part = min_t(uint32_t, part, len_bytes);
+	p = header(f, VIRTIO_VSOCK_OP_RW, part == len_bytes ? last_flags : 0, part);
+	iov_put(c.iov, c.in_n, VSOCK_HDR_LEN, data, part);
+	put_header(f->v, &c, &p);
+	f->credit.sent += part;
+	vsock_unsay(f, VSOCK_SAY_CREDIT);
+	return part;
+}
+
 /* Reads from the socket into the guest's buffers. Packets sent; -ENOBUFS when there were no buffers. */
 static int say_data(struct vsock_flow *f)
 {
@@ -246,13 +266,12 @@ static int say_data(struct vsock_flow *f)
 
 static bool say_resets(struct vsock *v)
 {
-	struct vsock_packet p = { .dst_cid = v->guest_cid,
-				  .type = VIRTIO_VSOCK_TYPE_STREAM,
-				  .op = VIRTIO_VSOCK_OP_RST };
+	struct vsock_packet p = { .dst_cid = v->guest_cid, .op = VIRTIO_VSOCK_OP_RST };
 
 	while (v->resets_n) {
 		const struct vsock_reset *r = &v->resets[v->resets_at];
 
+		p.type = r->type;
 		p.src_cid = r->host_cid;
 		p.src_port = r->host_port;
 		p.dst_port = r->guest_port;
@@ -281,7 +300,7 @@ static bool say_all(struct vsock *v, int budget)
 			budget--;
 			continue;
 		}
-		n = say_data(f);
+		n = f->seq ? vsock_seq_say_data(f) : say_data(f);
 		if (n < 0)
 			return false;
 		budget -= n + 1;

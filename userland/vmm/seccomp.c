@@ -5,6 +5,7 @@
 #include <linux/falloc.h>
 #include <linux/io_uring.h>
 #include <linux/kvm.h>
+#include <linux/vhost.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -49,6 +50,15 @@ static const struct seccomp_rule io_rules[] = {
 	{ SYS_ioctl, 1, MICROVM_ATTACH_FLOW },
 	{ SYS_ioctl, 1, MICROVM_START_FLOW },
 	{ SYS_ioctl, 1, MICROVM_DETACH_FLOW },
+	{ SYS_ioctl, 1, VHOST_SET_OWNER },	/* streams that the kernel's vhost-vsock moves */
+	{ SYS_ioctl, 1, VHOST_SET_FEATURES },
+	{ SYS_ioctl, 1, VHOST_SET_MEM_TABLE },
+	{ SYS_ioctl, 1, VHOST_SET_VRING_NUM },
+	{ SYS_ioctl, 1, VHOST_SET_VRING_BASE },
+	{ SYS_ioctl, 1, VHOST_SET_VRING_ADDR },
+	{ SYS_ioctl, 1, VHOST_SET_VRING_KICK },
+	{ SYS_ioctl, 1, VHOST_SET_VRING_CALL },
+	{ SYS_ioctl, 1, VHOST_VSOCK_SET_RUNNING },
 	{ SYS_ioctl, 1, MICROVM_SET_BALLOON },	/* the balloon's queues, and what the host wants */
 	{ SYS_ioctl, 1, MICROVM_STOP_BALLOON },
 	{ SYS_ioctl, 1, MICROVM_GET_BALLOON },

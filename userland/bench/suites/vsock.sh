@@ -1,33 +1,21 @@
 # shellcheck shell=bash disable=SC2034,SC2154 # names are shared with what sources this
 # SPDX-License-Identifier: Apache-2.0
 # Streams between a guest and the host by vsock: through the VMM, through our kernel module, and as a peer through the host
-# kernel's vhost-vsock behind QEMU, whose virtio-mmio hands vhost's interrupts on from userspace. The guest's side is the same
-# program in all.
+# kernel's vhost-vsock, in the same VMM. The programs at both ends are the same.
 
 vsock_socket=$tmp/vsock.socket
 declare -A vsock_title=([round-trip-64]="64-byte round trip" [to-guest-1m]="1 MiB to the guest" [from-guest-1m]="1 MiB from the guest")
 
 # vsock_guest PATH OUT: user, kernel or vhost.
 vsock_guest() {
-	local guest vmm where=$vsock_socket append="$words console=hvc0"
+	local guest vmm where=$vsock_socket
 	rm -f "$vsock_socket"
-	case $1 in
-	vhost)
-		# shellcheck disable=SC2054 # QEMU's commas
-		qemu-system-x86_64 -M microvm,accel=kvm,pit=off,pic=off,rtc=off,isa-serial=off,acpi=off -cpu host -smp 1 -m 128 \
-			-global virtio-mmio.force-legacy=false -nodefaults -no-user-config -display none -no-reboot -kernel "$vmlinux" \
-			-initrd "$build/tests/vsock.cpio" -append "$append" -device virtio-serial-device -chardev stdio,id=out \
-			-device virtconsole,chardev=out -device vhost-vsock-device,guest-cid=77 </dev/null >"$2.guest" 2>&1 &
-		where=77
-		;;
-	*)
-		"$vmrun" --kernel "$vmlinux" --initramfs "$build/tests/vsock.cpio" --mem 128m --append "$append" --console \
-			--vsock "$vsock_socket" --vsock-path "$1" </dev/null >"$2.guest" 2>&1 &
-		;;
-	esac
+	"$vmrun" --kernel "$vmlinux" --initramfs "$build/tests/vsock.cpio" --mem 128m --append "$words console=hvc0" --console \
+		--vsock "$vsock_socket" --vsock-path "$1" </dev/null >"$2.guest" 2>&1 &
 	guest=$!
 	for _ in $(seq 300); do ! grep -q ready "$2.guest" || break; sleep 0.1; done
-	vmm=$(pgrep -n -x 'microvm-vmm|qemu-system-x86')
+	vmm=$(pgrep -n -x microvm-vmm)
+	[ "$1" != vhost ] || where=$(readlink "$vsock_socket") where=${where#cid:}
 	timeout 300 "$build/tests/vsock-job" "$where" "$vmm" >"$2" || { fail "vsock: no client by $1"; cat "$2" "$2.guest" >&2; }
 	timeout 30 tail --pid=$guest -f /dev/null
 	kill -9 $guest 2>/dev/null
@@ -48,7 +36,7 @@ suite_vsock() {
 	for job in round-trip-64 to-guest-1m from-guest-1m; do
 		row vsock "${vsock_title[$job]}: module against VMM" instructions "$(vsock_figure kernel $job 4)" user \
 			"$(vsock_figure user $job 4)" 'ratio <= 0.5'
-		row vsock "${vsock_title[$job]}: module against vhost-vsock" instructions "$(vsock_figure kernel $job 4)" "QEMU vhost" \
+		row vsock "${vsock_title[$job]}: module against vhost-vsock" instructions "$(vsock_figure kernel $job 4)" vhost \
 			"$(vsock_figure vhost $job 4)" 'ratio <= 1'
 		row vsock "${vsock_title[$job]}: wake-ups of the VMM" wake-ups "$(vsock_figure kernel $job 5)" user \
 			"$(vsock_figure user $job 5)" '<= 0'
