@@ -128,10 +128,11 @@ START_TEST(streams_without_a_reader)
 	ssize_t n;
 
 	ck_assert(mkdtemp(folder));
-	c.in = in = xasprintf("%s/in", folder);
+	in = xasprintf("%s/in", folder);
 	c.out = out = xasprintf("%s/out", folder);
 	ck_assert(!mkfifo(in, 0600) && !mkfifo(out, 0600));
 	ck_assert_msg(!streams_open(&s, &c, &e), "%s", e.msg);
+	ck_assert_msg(!streams_open_input(&s, in, &e), "%s", e.msg);
 	ck_assert_int_eq(s.fds[2], -1);
 	while ((n = write(s.fds[1], block, sizeof(block))) > 0)
 		;
@@ -143,7 +144,9 @@ START_TEST(streams_without_a_reader)
 	streams_close(&s);
 	c.out = "/dev/null";
 	ck_assert_int_eq(streams_open(&s, &c, &e), -EINVAL);
-	ck_assert_int_eq(s.fds[0], -1);
+	ck_assert_int_eq(s.fds[1], -1);
+	ck_assert_int_eq(streams_open_input(&s, "/dev/null", &e), -EINVAL);
+	streams_close(&s);
 	unlink(in);
 	unlink(out);
 	rmdir(folder);
@@ -154,7 +157,7 @@ START_TEST(streams_to_a_program)
 {
 	char folder[] = "/tmp/shim-XXXXXX", text[64] = "";
 	_cleanup_free_ char *uri = NULL, *program = NULL, *log = NULL;
-	struct streams_config c = { .in = "", .err = "", .id = "c1", .namespace = "ns" };
+	struct streams_config c = { .err = "", .id = "c1", .namespace = "ns" };
 	struct streams s;
 	struct err e = ERR_INIT;
 	int fd, i;

@@ -29,8 +29,13 @@ static void begin(struct stdio *io, struct loop *loop, const struct stdio_option
 	for (i = 0; i < 3; i++) {
 		io->fd[i] = -1;
 		io->local[i] = o->fds ? o->fds[i] : i;
-		io->token[i] = wanted[i] && !o->quiet && io->local[i] >= 0 ? agent_stdio_token() : 0;
+		if (wanted[i] && !o->quiet && (io->local[i] >= 0 || (!i && o->hold_input)))
+			io->token[i] = agent_stdio_token();
+		else
+			io->token[i] = 0;
 	}
+	io->in_held = o->hold_input && io->token[0];
+	io->in_dialed = false;
 }
 
 int stdio_open(struct stdio *io, struct loop *loop, const char *socket, const struct stdio_options *o, struct err *e)
@@ -135,6 +140,14 @@ static bool *open_flag(struct stdio *io, unsigned int n)
 	return n == 0 ? &io->in_open : n == 1 ? &io->out_open : &io->err_open;
 }
 
+/* Nothing ever came. */
+static void input_over(struct stdio *io)
+{
+	cleanup_closep(&io->fd[0]);
+	io->in_held = io->in_dialed = io->in_open = false;
+	tell(io);
+}
+
 /* The guest has answered, or its VM has ended. */
 static void on_dialed(struct loop_op *op, int res)
 {
@@ -144,7 +157,12 @@ static void on_dialed(struct loop_op *op, int res)
 	struct err e = ERR_INIT;
 
 	if (res > 0 && !agent_stdio_finish(io->fd[n], io->socket, io->token[n], 0, &e)) {
-		start_stream(io, n);
+		if (!n && io->in_held)
+			io->in_dialed = true;
+		else if (!n && io->local[0] < 0)
+			input_over(io);
+		else
+			start_stream(io, n);
 		return;
 	}
 	cleanup_closep(&io->fd[n]);
@@ -183,10 +201,26 @@ int stdio_connect(struct stdio *io, struct loop *loop, const char *socket, const
 	return 0;
 }
 
+void stdio_input(struct stdio *io, int fd)
+{
+	if (!io->in_held)
+		return;
+	io->in_held = false;
+	io->local[0] = fd;
+	if (!io->in_dialed)
+		return; /* then it starts by itself */
+	if (fd < 0)
+		input_over(io);
+	else
+		start_stream(io, 0);
+}
+
 void stdio_end(struct stdio *io)
 {
 	unsigned int n;
 
+	if (io->in_held && io->in_dialed)
+		input_over(io);
 	for (n = 0; io->loop && n < 3; n++)
 		if (loop_op_busy(&io->dial[n].op))
 			loop_cancel(io->loop, &io->dial[n].op);
@@ -202,7 +236,9 @@ bool stdio_idle(const struct stdio *io)
 
 void stdio_stop_input(struct stdio *io)
 {
-	if (io->in_open)
+	if (io->in_held && io->in_dialed)
+		input_over(io);
+	else if (io->in_open)
 		forward_cancel(&io->in);
 }
 

@@ -26,9 +26,10 @@ struct stdio {
 	char *socket;		     /* likewise */
 	struct forward in, out, err; /* stdin to fd[0], fd[1] to stdout, fd[2] to stderr */
 	bool in_open, out_open, err_open;
-	bool raw;		/* our terminal is */
-	struct output_log *log; /* where a detached one's output goes; NULL otherwise */
-	int write_error;	/* what our stdout or stderr failed with, but -EPIPE; 0: nothing */
+	bool in_held, in_dialed; /* of stdio_connect: waits for stdio_input() */
+	bool raw;		 /* our terminal is */
+	struct output_log *log;	 /* where a detached one's output goes; NULL otherwise */
+	int write_error;	 /* what our stdout or stderr failed with, but -EPIPE; 0: nothing */
 	/* A stream has ended. May free the whole when stdio_idle(). NULL: whoever waits looks. */
 	void (*changed)(struct stdio *io);
 };
@@ -40,6 +41,7 @@ struct stdio_options {
 	bool quiet; /* detached without a log: no streams at all */
 	/* Files in place of our stdin, stdout and stderr; they stay the caller's. -1: no such stream. NULL: ours. */
 	const int *fds;
+	bool hold_input; /* with fds: its first comes later */
 };
 
 /* The tty rules of docker: -it wants a terminal as stdin. -ENOTTY. */
@@ -57,6 +59,8 @@ int stdio_start(struct stdio *io, const struct stdio_options *o, struct err *e);
  */
 int stdio_connect(struct stdio *io, struct loop *loop, const char *socket, const struct stdio_options *o,
 		  struct err *e);
+/* What was held: the input comes from there; -1: it is over. */
+void stdio_input(struct stdio *io, int fd);
 /* Asks for the end of all streams; it has come when stdio_idle(). */
 void stdio_end(struct stdio *io);
 bool stdio_idle(const struct stdio *io);

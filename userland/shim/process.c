@@ -26,12 +26,9 @@ void process_init(struct process *p, struct task *t, const char *exec_id)
 
 int process_open(struct process *p, const char *in, const char *out, const char *err, bool terminal, struct err *e)
 {
-	const struct streams_config c = { .in = in,
-					  .out = out,
-					  .err = err,
-					  .terminal = terminal,
-					  .id = p->task->id,
-					  .namespace = p->task->shim->namespace };
+	const struct streams_config c = {
+		.out = out, .err = err, .terminal = terminal, .id = p->task->id, .namespace = p->task->shim->namespace
+	};
 
 	p->in = xstrdup(in);
 	p->out = xstrdup(out);
@@ -110,9 +107,9 @@ void process_end_streams(struct process *p, bool drain, void (*done)(struct proc
 
 int process_connect(struct process *p, Microvm__Stdio *msg, struct err *e)
 {
-	const struct stdio_options o = { .interactive = p->streams.fds[0] >= 0,
-					 .tty = p->terminal,
-					 .fds = p->streams.fds };
+	const struct stdio_options o = {
+		.interactive = *p->in, .tty = p->terminal, .fds = p->streams.fds, .hold_input = true
+	};
 	struct shim *s = p->task->shim;
 	int r = stdio_connect(&p->stdio, s->loop, pod_socket(s->pod), &o, e);
 
@@ -122,6 +119,29 @@ int process_connect(struct process *p, Microvm__Stdio *msg, struct err *e)
 	p->stdio.changed = on_changed;
 	stdio_fill(&p->stdio, msg);
 	return 0;
+}
+
+/*
+ * Not before it is started: a client says CloseIO only after its Create (or Exec) has been answered, and one whose input is
+ * short would be through with it before. What it writes waits for us.
+ */
+static int begin_input(struct process *p, struct err *e)
+{
+	int r = 0;
+
+	if (!*p->in || p->streams.fds[0] >= 0)
+		return 0;
+	if (!p->input_closed)
+		r = streams_open_input(&p->streams, p->in, e);
+	if (!r)
+		stdio_input(&p->stdio, p->streams.fds[0]);
+	return r;
+}
+
+void process_close_input(struct process *p)
+{
+	p->input_closed = true;
+	streams_close_input(&p->streams);
 }
 
 /* ---- resize --------------------------------------------------------------------------------------------------------- */
@@ -203,6 +223,10 @@ static void on_started(const ProtobufCMessage *reply, const struct err *e, void 
 static int start_first(struct process *p, struct agent *agent, struct err *e)
 {
 	Microvm__ContainerRequest req;
+	int r = begin_input(p, e);
+
+	if (r)
+		return r;
 
 	microvm__container_request__init(&req);
 	req.id = p->task->id;
@@ -219,6 +243,8 @@ static int start_exec(struct process *p, struct agent *agent, struct err *e)
 
 	if (!r)
 		r = process_connect(p, &stdio, e);
+	if (!r)
+		r = begin_input(p, e);
 	if (r)
 		return r;
 	microvm__exec_request__init(&req);

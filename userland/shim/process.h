@@ -10,6 +10,8 @@
 void process_init(struct process *p, struct task *t, const char *exec_id);
 /* Opens what containerd named; the strings are copied. */
 int process_open(struct process *p, const char *in, const char *out, const char *err, bool terminal, struct err *e);
+/* No client writes to it any more. */
+void process_close_input(struct process *p);
 /* Streams into the guest; fills the message for the agent. */
 int process_connect(struct process *p, Microvm__Stdio *msg, struct err *e);
 /*

@@ -10,6 +10,7 @@
 #include "base/util.h"
 #include "oci/spec.h"
 #include "shim/metrics.h"
+#include "shim/process.h"
 #include "shim/task.h"
 
 #define RESOURCES_TYPE "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources"
@@ -282,7 +283,7 @@ static void serve_close_io(struct ttrpc_call *call, const ProtobufCMessage *m, v
 		return;
 	}
 	if (req->stdin)
-		streams_close_input(&p->streams);
+		process_close_input(p);
 	reply_empty(call);
 }
 

@@ -40,10 +40,12 @@ static int open_output(const char *path, struct err *e)
 	return S_ISFIFO(st.st_mode) ? take_fd(&fd) : err_set(e, EINVAL, "%s is neither a FIFO nor a file", path);
 }
 
-static int open_input(struct streams *s, const char *path, struct err *e)
+int streams_open_input(struct streams *s, const char *path, struct err *e)
 {
 	struct stat st;
 
+	if (path[0] != '/')
+		return err_set(e, EINVAL, "stdin: '%.200s' is not the absolute path of a FIFO", path);
 	s->fds[0] = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	if (s->fds[0] < 0 || fstat(s->fds[0], &st) < 0)
 		return err_errno(e, errno, "%s", path);
@@ -171,13 +173,10 @@ static int open_target(struct streams *s, unsigned int n, const char *text, cons
 
 int streams_open(struct streams *s, const struct streams_config *c, struct err *e)
 {
-	int r = 0;
+	int r;
 
 	*s = (struct streams)STREAMS_INIT;
-	if (*c->in)
-		r = open_input(s, c->in, e);
-	if (!r)
-		r = open_target(s, 1, c->out, c, e);
+	r = open_target(s, 1, c->out, c, e);
 	if (!r && s->fds[2] < 0)
 		r = open_target(s, 2, c->err, c, e);
 	if (c->terminal)

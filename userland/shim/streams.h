@@ -8,7 +8,7 @@
 #include "base/err.h"
 
 struct streams_config {
-	const char *in, *out, *err; /* uri.h; "": none */
+	const char *out, *err;	    /* uri.h; "": none */
 	bool terminal;		    /* then there is no err */
 	const char *id, *namespace; /* a program that takes the output is told */
 };
@@ -23,7 +23,10 @@ struct streams {
 		.fds = { -1, -1, -1 }, .in_keep = -1, \
 	}
 
+/* The output's. */
 int streams_open(struct streams *s, const struct streams_config *c, struct err *e);
+/* The input's, which is a FIFO's path. */
+int streams_open_input(struct streams *s, const char *path, struct err *e);
 /* No client will write any more: what is in the FIFO is the rest of it. */
 void streams_close_input(struct streams *s);
 void streams_close(struct streams *s);

@@ -47,7 +47,8 @@ struct process {
 	Microvm__Process *spec; /* of an exec, until it runs */
 	struct streams streams;
 	struct stdio stdio;
-	bool connected; /* stdio is in use */
+	bool connected;	   /* stdio is in use */
+	bool input_closed; /* before there was one */
 	/* The end of the streams, step by step (process.c). */
 	struct loop_op step_op, still_op;
 	uint64_t still_bytes;
