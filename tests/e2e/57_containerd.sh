@@ -19,11 +19,19 @@ containerd_begin() {
 	mount -t tmpfs tmpfs "$work/lib"
 	installed containerd-shim-microvm-v2
 	from_page containerd toml >"$work/config.toml"
+	sed -i "/^disable_apparmor/a sandbox_image = \"$image\"" "$work/config.toml"
 	grep -q $runtime "$work/config.toml" || die "the page has no configuration for containerd"
 	trap containerd_failed EXIT
 	daemon
-	tar -C "$(own_layout)" -cf "$work/image.tar" .
+	tar -C "$(pausing_layout)" -cf "$work/image.tar" .
 	ctr image import --base-name example.org/busybox "$work/image.tar"
+}
+# The image does for a pod's first container, too.
+pausing_layout() {
+	local dir
+	dir=$(own_layout)
+	edit_config "$dir" busybox '.config.Cmd = ["sleep", "100000"]'
+	echo "$dir"
 }
 containerd_failed() {
 	[ "$?" = 0 ] || tail -n 40 "$work/containerd.log"
@@ -197,4 +205,88 @@ test_ctr_parallel() { # limit 400 s
 	for i in "${pids[@]}"; do wait "$i" || die "one failed: $(cat "$work"/p*)"; done
 	for i in {1..20}; do is "$(cat "$work/p$i")" "out $i"; done
 	containerd_end
+}
+
+# ---- pods, by the CRI ------------------------------------------------------------------------------------------------
+
+cri() { "$(dirname "${BASH_SOURCE[0]}")/cri.py" "$@"; }
+
+# Until a sandbox has a network device, a plugin that makes no interface stands for CNI's.
+no_network() {
+	mkdir -p /etc/cni/net.d /opt/cni/bin
+	cat >/opt/cni/bin/nothing <<-'END'
+		#!/bin/sh
+		[ "$CNI_COMMAND" != ADD ] || echo '{"cniVersion":"0.4.0","interfaces":[{"name":"eth0","sandbox":"'"$CNI_NETNS"'"}],
+			"ips":[{"version":"4","interface":0,"address":"10.9.0.2/24"}]}'
+	END
+	chmod +x /opt/cni/bin/nothing
+	ln -s nothing /opt/cni/bin/loopback
+	echo '{"cniVersion":"0.4.0","name":"none","plugins":[{"type":"nothing"}]}' >/etc/cni/net.d/10-none.conflist
+}
+pod_config() { # NAME NETWORK-MODE
+	jq -nc --arg n "$1" --argjson m "$2" '{metadata: {name: $n, uid: ("uid-" + $n), namespace: "default"}, hostname: $n,
+		linux: {security_context: {namespace_options: {network: $m, pid: 1}}}}'
+}
+container() { # POD NAME COMMAND… prints its id
+	local pod=$1 name=$2
+	shift 2
+	cri CreateContainer "$(jq -nc --arg p "$pod" --arg n "$name" --arg i "$image" --argjson pod "$(pod_config web 0)" --arg d "$work/volume" '
+		{pod_sandbox_id: $p, sandbox_config: $pod, config: {metadata: {name: $n}, image: {image: $i}, command: $ARGS.positional,
+		mounts: [{container_path: "/volume", host_path: $d}], linux: {security_context: {namespace_options: {pid: 1}}}}}' --args -- "$@")" |
+		jq -r .container_id
+}
+in_pod() { # CONTAINER COMMAND…: what it prints
+	local id=$1
+	shift
+	cri ExecSync "$(jq -nc --arg c "$id" '{container_id: $c, cmd: $ARGS.positional, timeout: 60}' --args -- "$@")"
+}
+about() { jq -nc --arg k "$1" --arg v "$2" '{($k): $v}'; }
+cri_ready() { cri Status '{}'; }
+
+test_pod() { # limit 400 s
+	local pod one two
+	no_network
+	containerd_begin
+	until_ok cri_ready
+	ctr -n k8s.io image import --base-name example.org/busybox "$work/image.tar"
+	mkdir "$work/volume"
+	run cri RunPodSandbox "$(jq -nc --argjson c "$(pod_config web 2)" '{config: $c, runtime_handler: "microvm"}')"
+	[ "$status" != 0 ] || die "a guest has no network of the host"
+	err_has "network namespace"
+	run cri RunPodSandbox "$(jq -nc --argjson c "$(pod_config web 0)" '{config: $c, runtime_handler: "microvm"}')"
+	status_is 0
+	pod=$(jq -r .pod_sandbox_id <<<"$out")
+	one=$(container "$pod" one sh -c 'mkdir /www; echo from one >/www/index.html; httpd -f -p 127.0.0.1:8080 -h /www')
+	run cri StartContainer "$(about container_id "$one")"
+	status_is 0
+	is "$(pgrep -c -x microvm-vmm)" 1 "VMs of a pod"
+	# The second comes while the first runs.
+	two=$(container "$pod" two sleep 1000)
+	run cri StartContainer "$(about container_id "$two")"
+	status_is 0
+	is "$(pgrep -c -x microvm-vmm)" 1 "VMs of a pod"
+	run in_pod "$two" sh -c 'for i in 1 2 3 4 5 6 7 8 9; do wget -qO- http://127.0.0.1:8080 && break; sleep 1; done; hostname'
+	status_is 0
+	is "$(jq -r .stdout <<<"$out")" $'from one\nweb'
+	# What is written to a volume is there for the other one, and on the host; an update of the host's arrives.
+	in_pod "$one" sh -c 'echo shared >/volume/file' >"$work/none"
+	run in_pod "$two" cat /volume/file
+	is "$(jq -r .stdout <<<"$out")" shared
+	echo updated >"$work/volume/new"
+	mv "$work/volume/new" "$work/volume/file"
+	run in_pod "$two" sh -c 'for i in 1 2 3 4 5; do grep -q updated /volume/file && break; sleep 1; done; cat /volume/file; exit 4'
+	is "$(jq -r '.stdout, .exit_code' <<<"$out")" $'updated\n\n4'
+	run cri StopContainer "$(jq -nc --arg c "$one" '{container_id: $c, timeout: 0}')"
+	status_is 0
+	run cri RemoveContainer "$(about container_id "$one")"
+	status_is 0
+	run in_pod "$two" true
+	status_is 0
+	run cri StopPodSandbox "$(about pod_sandbox_id "$pod")"
+	status_is 0
+	until_ok no_vmm
+	run cri RemovePodSandbox "$(about pod_sandbox_id "$pod")"
+	status_is 0
+	containerd_end
+	rm -rf /etc/cni /opt/cni
 }

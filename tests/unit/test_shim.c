@@ -172,7 +172,8 @@ START_TEST(streams_to_a_program)
 			">$2.new\n/bin/mv $2.new $2\n"),
 		0);
 	close(fd);
-	c.out = uri = xasprintf("binary://%s?to=%s", program, log);
+	uri = xasprintf("binary://%s?to=%s", program, log);
+	c.out = uri;
 	ck_assert_msg(!streams_open(&s, &c, &e), "%s", e.msg);
 	ck_assert_int_eq(write(s.fds[1], "out ", 4), 4);
 	ck_assert_int_eq(write(s.fds[2], "err ", 4), 4);

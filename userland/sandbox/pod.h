@@ -54,8 +54,8 @@ struct pod_files {
 	Microvm__Rootfs rootfs; /* for the agent */
 };
 /*
- * Makes them shares of the running pod, and b->spec say where the guest has them. No mounts: the root is the bundle's own
- * folder. On failure nothing is left.
+ * Makes them shares of a pod that is ready (before, its file server may miss them), and b->spec say where the guest has them.
+ * No mounts: the root is the bundle's own folder. On failure nothing is left.
  */
 int pod_files_add(struct pod *pod, struct bundle *b, const struct share_mount *mounts, size_t n, struct pod_files *f,
 		  struct err *e);

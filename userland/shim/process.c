@@ -268,7 +268,7 @@ void task_start(struct shim *s, struct ttrpc_call *call, const char *id, const c
 	if (agent && p->state != PROCESS_CREATED)
 		err_set(&e, EBUSY, "container %s: %s was started before, or is not created yet", id,
 			*exec_id ? exec_id : "it");
-	if (e.code || (*exec_id ? start_exec(p, agent, &e) : start_first(p, agent, &e))) {
+	if (!p || !agent || e.code || (*exec_id ? start_exec(p, agent, &e) : start_first(p, agent, &e))) {
 		ttrpc_fail(call, &e);
 		return;
 	}
@@ -304,7 +304,7 @@ void task_exec(struct shim *s, struct ttrpc_call *call, const TASK(ExecProcessRe
 		err_set(&e, EEXIST, "process %s of container %s: it is there already", req->exec_id, req->id);
 	else if (t && t->first.state == PROCESS_STOPPED)
 		err_set(&e, EBUSY, "container %s: it has stopped", req->id);
-	if (e.code) {
+	if (!t || e.code) {
 		ttrpc_fail(call, &e);
 		return;
 	}
@@ -419,7 +419,7 @@ void task_delete(struct shim *s, struct ttrpc_call *call, const char *id, const 
 	if (p && (p->deleting || (p->state != PROCESS_STOPPED && p->state != PROCESS_CREATED)))
 		err_set(&e, EBUSY, "container %s: %s; kill it first", id,
 			p->deleting ? "it is being deleted" : "it is running");
-	if (e.code) {
+	if (!p || e.code) {
 		ttrpc_fail(call, &e);
 		return;
 	}

@@ -120,7 +120,7 @@ static void clean_up(const char *id)
 	struct err e = ERR_INIT;
 	int fd;
 
-	if (shim_read_address(".", &path, &e)) {
+	if (shim_read_address(".", &path, &e) || !path) {
 		kill_shim(); /* it died between its start and that file, or never was */
 		return;
 	}

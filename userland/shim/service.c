@@ -200,7 +200,7 @@ static void serve_kill(struct ttrpc_call *call, const ProtobufCMessage *m, void 
 		err_set(&e, ESRCH, "container %s: process already finished", req->id);
 	else if (agent && *p->exec_id && p->state != PROCESS_RUNNING)
 		err_set(&e, EBUSY, "container %s: process %s was not started", req->id, req->exec_id);
-	if (e.code) {
+	if (!agent || e.code) {
 		ttrpc_fail(call, &e);
 		return;
 	}
@@ -264,7 +264,7 @@ static void serve_resize(struct ttrpc_call *call, const ProtobufCMessage *m, voi
 
 	if (p && (req->height > UINT16_MAX || req->width > UINT16_MAX))
 		err_set(&e, EINVAL, "a terminal of %u rows and %u columns", req->height, req->width);
-	if (e.code) {
+	if (!p || e.code) {
 		ttrpc_fail(call, &e);
 		return;
 	}

@@ -105,7 +105,7 @@ static int join(const char *pod, struct err *e)
 	if (!state_name_valid(pod))
 		return err_set(e, EINVAL, "annotations." BUNDLE_POD_ID ": '%.100s' is not a container's id", pod);
 	r = shim_read_address(bundle, &path, e);
-	if (r)
+	if (r || !path)
 		return err_wrap(e, "the shim of pod %s", pod);
 	fd = shim_connect(path);
 	if (fd < 0)
@@ -192,7 +192,7 @@ static int start_own(const struct shim_options *o, const struct bundle *b, struc
 	if (pid_fd < 0)
 		return pid_fd;
 	fd = listen_somewhere(&path, e);
-	if (fd < 0)
+	if (fd < 0 || !path)
 		return fd;
 	pid = fork();
 	if (!pid)

@@ -151,28 +151,6 @@ static const struct task *first_of_pod(const struct shim *s)
 	return NULL;
 }
 
-static void send_create(struct task *t)
-{
-	const struct task *first = first_of_pod(t->shim);
-	Microvm__CreateContainerRequest req;
-	Microvm__Stdio stdio;
-	struct err e = ERR_INIT;
-	struct agent *agent = pod_agent_or_error(t->shim, &e);
-
-	if (!agent || process_connect(&t->first, &stdio, &e)) {
-		create_failed(t, &e);
-		return;
-	}
-	if (first)
-		bundle_enter_pod(&t->bundle, first->guest_pid);
-	microvm__create_container_request__init(&req);
-	req.id = t->id;
-	req.rootfs = &t->files.rootfs;
-	req.spec = t->bundle.spec;
-	req.stdio = &stdio;
-	agent_create_container_async(agent, &req, on_created, t);
-}
-
 static struct share_mount *mounts_of(const TASK(CreateTaskRequest) * req)
 {
 	struct share_mount *m = xcalloc(req->n_rootfs + 1, sizeof(*m));
@@ -186,9 +164,38 @@ static struct share_mount *mounts_of(const TASK(CreateTaskRequest) * req)
 	return m;
 }
 
+static int add_files(struct task *t, struct err *e)
+{
+	_cleanup_free_ struct share_mount *mounts = mounts_of(t->request);
+
+	return pod_files_add(t->shim->pod, &t->bundle, mounts, t->request->n_rootfs, &t->files, e);
+}
+
+/* The guest has booted. */
+static void send_create(struct task *t)
+{
+	const struct task *first = first_of_pod(t->shim);
+	Microvm__CreateContainerRequest req;
+	Microvm__Stdio stdio;
+	struct err e = ERR_INIT;
+	struct agent *agent = pod_agent_or_error(t->shim, &e);
+
+	if (!agent || add_files(t, &e) || process_connect(&t->first, &stdio, &e)) {
+		create_failed(t, &e);
+		return;
+	}
+	if (first)
+		bundle_enter_pod(&t->bundle, first->guest_pid);
+	microvm__create_container_request__init(&req);
+	req.id = t->id;
+	req.rootfs = &t->files.rootfs;
+	req.spec = t->bundle.spec;
+	req.stdio = &stdio;
+	agent_create_container_async(agent, &req, on_created, t);
+}
+
 static int prepare(struct task *t, const TASK(CreateTaskRequest) * req, struct err *e)
 {
-	_cleanup_free_ struct share_mount *mounts = mounts_of(req);
 	const struct bundle *b = &t->bundle;
 	int r = bundle_load_in_pod(req->bundle, &t->bundle, e);
 
@@ -199,9 +206,7 @@ static int prepare(struct task *t, const TASK(CreateTaskRequest) * req, struct e
 	if (b->spec->process->terminal != !!req->terminal)
 		t->bundle.spec->process->terminal = req->terminal;
 	r = network_check(b->netns, e);
-	if (!r)
-		r = process_open(&t->first, req->stdin, req->stdout, req->stderr, req->terminal, e);
-	return r ? r : pod_files_add(t->shim->pod, &t->bundle, mounts, req->n_rootfs, &t->files, e);
+	return r ? r : process_open(&t->first, req->stdin, req->stdout, req->stderr, req->terminal, e);
 }
 
 static int check_create(struct shim *s, const TASK(CreateTaskRequest) * req, struct err *e)
