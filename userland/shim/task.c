@@ -180,7 +180,9 @@ static void send_create(struct task *t)
 	struct err e = ERR_INIT;
 	struct agent *agent = pod_agent_or_error(t->shim, &e);
 
-	if (!agent || add_files(t, &e) || process_connect(&t->first, &stdio, &e)) {
+	if (agent && t->bundle.in_pod && !first && !str_eq(t->id, t->shim->id))
+		err_set(&e, ESRCH, "container %s: the first container of its pod is gone", t->id);
+	if (!agent || e.code || add_files(t, &e) || process_connect(&t->first, &stdio, &e)) {
 		create_failed(t, &e);
 		return;
 	}
