@@ -247,6 +247,105 @@ START_TEST(metrics)
 }
 END_TEST
 
+static int listen_at(const char *path)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	memcpy(addr.sun_path, path, strlen(path) + 1);
+	ck_assert(!bind(fd, (struct sockaddr *)&addr, sizeof(addr)) && !listen(fd, 8));
+	return fd;
+}
+
+static struct loop *loop;
+
+/* What ended peers had in flight ends, too. */
+static void settle(void)
+{
+	int i;
+
+	for (i = 0; i < 100; i++) {
+		loop_run_once(loop, false);
+		usleep(100);
+	}
+}
+
+/* ---- events: a containerd that is away, comes, goes, and comes again --------------------------------------------------- */
+
+static char heard[512];
+static struct ttrpc_peer *hearer;
+static int hearer_fd = -1;
+static bool deaf; /* hangs up in place of an answer */
+
+static void serve_forward(struct ttrpc_call *call, const ProtobufCMessage *m, void *arg)
+{
+	const Containerd__Services__Events__Ttrpc__V1__Envelope *ev =
+		((const Containerd__Services__Events__Ttrpc__V1__ForwardRequest *)m)->envelope;
+	Google__Protobuf__Empty empty = GOOGLE__PROTOBUF__EMPTY__INIT;
+
+	ck_assert_str_eq(ev->namespace_, "ns");
+	ck_assert_int_gt(ev->timestamp->seconds, 0);
+	if (deaf) {
+		deaf = false;
+		strcat(heard, "!");
+		ttrpc_peer_free(take_ptr(hearer));
+		return;
+	}
+	strcat(heard, ev->topic);
+	strcat(heard, "=");
+	strcat(heard, ev->event->type_url);
+	strcat(heard, " ");
+	ttrpc_reply(call, &empty.base);
+}
+
+static void on_hearer(struct loop_op *op, int res)
+{
+	static struct ttrpc_method method = { .name = "Forward", .serve = serve_forward };
+	static const struct ttrpc_service service = { .name = "containerd.services.events.ttrpc.v1.Events",
+						      .methods = &method,
+						      .methods_n = 1 };
+	const struct ttrpc_peer_config config = { .services = &service, .services_n = 1 };
+
+	method.request = &containerd__services__events__ttrpc__v1__forward_request__descriptor;
+	method.response = &google__protobuf__empty__descriptor;
+	if (res < 0)
+		return;
+	ck_assert(!ttrpc_peer_new(&hearer, loop, res, &config));
+	loop_accept(loop, op, hearer_fd);
+}
+
+START_TEST(events_wait_for_containerd)
+{
+	char where[] = "/tmp/shim-events-XXXXXX";
+	_cleanup_free_ char *path = NULL;
+	EVENT(TaskCreate) create = CONTAINERD__EVENTS__TASK_CREATE__INIT;
+	EVENT(TaskExit) end = CONTAINERD__EVENTS__TASK_EXIT__INIT;
+	struct loop_op accept_op;
+	struct events *ev;
+
+	ck_assert(mkdtemp(where));
+	path = xasprintf("%s/s", where);
+	ck_assert(!loop_new(&loop, 16, 0));
+	ev = events_new(loop, path, "ns");
+	events_publish(ev, EVENT_CREATE, &create.base);
+	events_publish(ev, EVENT_EXIT, &end.base);
+	ck_assert(!events_all_sent(ev));
+	hearer_fd = listen_at(path);
+	deaf = true;
+	loop_op_init(&accept_op, on_hearer);
+	loop_accept(loop, &accept_op, hearer_fd);
+	while (!events_all_sent(ev))
+		ck_assert_int_ge(loop_run_once(loop, true), 0);
+	ck_assert_str_eq(heard, "!/tasks/create=containerd.events.TaskCreate /tasks/exit=containerd.events.TaskExit ");
+	events_free(ev);
+	ttrpc_peer_free(hearer);
+	settle();
+	loop_free(loop);
+	close(hearer_fd);
+	remove_tree(AT_FDCWD, where);
+}
+END_TEST
+
 /* ---- a service whose VM could not be made ----------------------------------------------------------------------------------- */
 
 static char folder[] = "/tmp/shim-serve-XXXXXX";
@@ -257,16 +356,6 @@ static const char config_json[] =
 	"{\"ociVersion\":\"1.0.2\",\"root\":{\"path\":\"rootfs\"},\"process\":{\"args\":[\"sh\"],\"cwd\":\"/\"},"
 	"\"linux\":{\"namespaces\":[{\"type\":\"pid\"},{\"type\":\"ipc\"},{\"type\":\"uts\"},{\"type\":\"mount\"},"
 	"{\"type\":\"network\"}]}}";
-
-static int listen_at(const char *path)
-{
-	struct sockaddr_un addr = { .sun_family = AF_UNIX };
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	memcpy(addr.sun_path, path, strlen(path) + 1);
-	ck_assert(!bind(fd, (struct sockaddr *)&addr, sizeof(addr)) && !listen(fd, 8));
-	return fd;
-}
 
 static void serve_setup(void)
 {
@@ -309,7 +398,6 @@ static void serve_teardown(void)
 	free(socket_path);
 }
 
-static struct loop *loop;
 static struct ttrpc_peer *client;
 
 static void connect_client(void)
@@ -325,14 +413,8 @@ static void connect_client(void)
 
 static void disconnect_client(void)
 {
-	int i;
-
 	ttrpc_peer_free(client);
-	/* What it had in flight ends first. */
-	for (i = 0; i < 100; i++) {
-		loop_run_once(loop, false);
-		usleep(100);
-	}
+	settle();
 	loop_free(loop);
 }
 
@@ -418,6 +500,7 @@ Suite *test_suite(void)
 	tcase_add_test(parts, every_rpc_has_its_row);
 	tcase_add_test(parts, events_have_their_names);
 	tcase_add_test(parts, metrics);
+	tcase_add_test(parts, events_wait_for_containerd);
 	suite_add_tcase(s, parts);
 	tcase_add_checked_fixture(serve, serve_setup, serve_teardown);
 	tcase_add_test(serve, serve_without_a_vm);
