@@ -51,6 +51,13 @@ containerd_end() {
 # `new ID COMMAND…`: a detached container.
 new() { run ctr run -d --runtime $runtime $image "$@"; status_is 0; }
 in_state() { ctr task ls | awk -v n="$1" -v s="$2" '$1 == n && $3 == s { ok = 1 } END { exit !ok }'; }
+# What the first process ended with, which ctr says, and does not exit with.
+deleted_with() { # ID STATUS
+	run ctr task delete "$1"
+	status_is 0
+	err_has "exit code $2"
+	ctr container delete "$1"
+}
 gone() { ! ctr task ls -q | grep -qx "$1"; }
 end_all() { # ID…
 	local id
@@ -131,9 +138,7 @@ test_ctr_task() { # limit 400 s
 	status_is 0
 	until_ok in_state box STOPPED
 	run ctr task kill -s TERM box
-	run ctr task delete box
-	status_is 5
-	ctr container delete box
+	deleted_with box 5
 	# Output that nobody reads makes the container wait, and nobody else.
 	new flood sh -c 'while :; do echo 0123456789012345678901234567890123456789; done'
 	new other sleep 1000
@@ -157,15 +162,11 @@ test_ctr_killed() { # limit 400 s
 	new vm sleep 1000
 	pkill -9 -x microvm-vmm
 	until_ok in_state vm STOPPED
-	run ctr task delete vm
-	status_is 137
-	ctr container delete vm
+	deleted_with vm 137
 	new server sleep 1000
 	pkill -9 -x microvm-fsd
 	until_ok in_state server STOPPED
-	run ctr task delete server
-	status_is 137
-	ctr container delete server
+	deleted_with server 137
 	new shim sleep 1000
 	shim=$(cat "$tasks/shim/shim.pid")
 	ctr events >"$work/events" &
@@ -189,9 +190,7 @@ test_ctr_killed() { # limit 400 s
 	run ctr task exec --exec-id x stays touch /stop
 	status_is 0
 	until_ok in_state stays STOPPED
-	run ctr task delete stays
-	status_is 9
-	ctr container delete stays
+	deleted_with stays 9
 	containerd_end
 }
 
