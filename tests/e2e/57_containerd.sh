@@ -194,18 +194,6 @@ test_ctr_killed() { # limit 400 s
 	containerd_end
 }
 
-test_ctr_parallel() { # limit 400 s
-	local i pids=()
-	containerd_begin
-	for i in {1..20}; do
-		ctr run --rm --runtime $runtime $image "p$i" echo "out $i" >"$work/p$i" 2>&1 &
-		pids+=($!)
-	done
-	for i in "${pids[@]}"; do wait "$i" || die "one failed: $(cat "$work"/p*)"; done
-	for i in {1..20}; do is "$(cat "$work/p$i")" "out $i"; done
-	containerd_end
-}
-
 # ---- pods, by the CRI ------------------------------------------------------------------------------------------------
 
 cri() { "$(dirname "${BASH_SOURCE[0]}")/cri.py" "$@"; }
@@ -251,7 +239,7 @@ test_pod() { # limit 400 s
 	mkdir "$work/volume"
 	run cri RunPodSandbox "$(jq -nc --argjson c "$(pod_config web 2)" '{config: $c, runtime_handler: "microvm"}')"
 	[ "$status" != 0 ] || die "a guest has no network of the host"
-	err_has "network namespace"
+	err_has "namespace in linux.namespaces"
 	run cri RunPodSandbox "$(jq -nc --argjson c "$(pod_config web 0)" '{config: $c, runtime_handler: "microvm"}')"
 	status_is 0
 	pod=$(jq -r .pod_sandbox_id <<<"$out")
@@ -288,4 +276,16 @@ test_pod() { # limit 400 s
 	status_is 0
 	containerd_end
 	rm -rf /etc/cni /opt/cni
+}
+
+test_ctr_parallel() { # limit 400 s
+	local i pids=()
+	containerd_begin
+	for i in {1..20}; do
+		ctr run --rm --runtime $runtime $image "p$i" echo "out $i" >"$work/p$i" 2>&1 &
+		pids+=($!)
+	done
+	for i in "${pids[@]}"; do wait "$i" || die "one failed: $(cat "$work"/p*)"; done
+	for i in {1..20}; do is "$(cat "$work/p$i")" "out $i"; done
+	containerd_end
 }
