@@ -4,22 +4,28 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
 
 #include "base/cleanup.h"
 #include "base/util.h"
 #include "oci/spec.h"
 #include "sandbox/state.h"
 
+#define EXIT_ROUND_NS 1000000ull
 #define SPEC_TYPE "types.containerd.io/opencontainers/runtime-spec/1/Process"
 
 static void on_step(struct loop_op *op, int res);
 static void on_still(struct loop_op *op, int res);
+static void on_exit_round(struct loop_op *op, int res);
+static void try_exit(struct process *p);
 
 void process_init(struct process *p, struct task *t, const char *exec_id)
 {
 	*p = (struct process){ .task = t, .exec_id = xstrdup(exec_id), .streams = STREAMS_INIT };
 	loop_op_init(&p->step_op, on_step);
 	loop_op_init(&p->still_op, on_still);
+	loop_op_init(&p->exit_op, on_exit_round);
 }
 
 /* ---- streams -------------------------------------------------------------------------------------------------------- */
@@ -91,7 +97,7 @@ static void on_changed(struct stdio *io)
 {
 	struct process *p = container_of(io, struct process, stdio);
 
-	if (p->streams_done)
+	if (p->streams_done || p->exiting)
 		soon(p);
 }
 
@@ -350,22 +356,75 @@ static void publish_exited(const struct process *p)
 	events_publish(p->task->shim->events, EVENT_EXIT, &event.base);
 }
 
-void process_exited(struct process *p, uint32_t status, int64_t at_ns)
+static void tell_exit(struct process *p)
 {
 	TASK(WaitResponse) answer;
 	Google__Protobuf__Timestamp at;
 
-	/* Of an exec that was not started, or a container that is not made, nothing has ended. */
-	if (p->state == PROCESS_STOPPED || p->state == PROCESS_CREATING || (*p->exec_id && p->state == PROCESS_CREATED))
-		return;
+	p->exiting = false;
 	p->state = PROCESS_STOPPED;
+	publish_exited(p);
+	fill_wait(p, &answer, &at);
+	pending_reply_all(&p->waiting, &answer.base);
+}
+
+static bool has_unread(const struct process *p)
+{
+	struct stat st;
+	int i, n;
+
+	for (i = 1; i < 3; i++)
+		if (p->streams.fds[i] >= 0 && !fstat(p->streams.fds[i], &st) && S_ISFIFO(st.st_mode) &&
+		    !ioctl(p->streams.fds[i], FIONREAD, &n) && n > 0)
+			return true;
+	return false;
+}
+
+/* Tells it, or looks again in a millisecond. */
+static void try_exit(struct process *p)
+{
+	const bool drained = !p->connected || stdio_drained(&p->stdio);
+
+	if (loop_op_busy(&p->exit_op) && (!drained || has_unread(p)))
+		return;
+	if (p->exit_rounds >= PROCESS_EXIT_ROUNDS ||
+	    (drained && (p->unread_rounds >= PROCESS_UNREAD_ROUNDS || !has_unread(p)))) {
+		tell_exit(p);
+		return;
+	}
+	p->exit_rounds++;
+	p->unread_rounds += drained;
+	loop_timer(p->task->shim->loop, &p->exit_op, EXIT_ROUND_NS);
+}
+
+static void on_exit_round(struct loop_op *op, int res)
+{
+	struct process *p = container_of(op, struct process, exit_op);
+
+	if (p->exiting && res == -ECANCELED)
+		tell_exit(p);
+	else if (p->exiting)
+		try_exit(p);
+	if (p->streams_done)
+		soon(p);
+}
+
+void process_exited(struct process *p, uint32_t status, int64_t at_ns)
+{
+	/* Of an exec that was not started, or a container that is not made, nothing has ended. */
+	if (p->state == PROCESS_STOPPED || p->exiting || p->state == PROCESS_CREATING ||
+	    (*p->exec_id && p->state == PROCESS_CREATED))
+		return;
 	p->exit_status = status;
 	p->exited_at_ns = at_ns;
 	if (p->connected)
 		stdio_stop_input(&p->stdio);
-	publish_exited(p);
-	fill_wait(p, &answer, &at);
-	pending_reply_all(&p->waiting, &answer.base);
+	p->exiting = true;
+	/* What was created and is deleted has nobody who listens. */
+	if (p->state == PROCESS_CREATED)
+		tell_exit(p);
+	else
+		try_exit(p);
 }
 
 void task_wait(struct shim *s, struct ttrpc_call *call, const char *id, const char *exec_id)

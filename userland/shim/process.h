@@ -20,7 +20,12 @@ int process_connect(struct process *p, Microvm__Stdio *msg, struct err *e);
  */
 #define PROCESS_STILL_NS 3000000000ull
 void process_end_streams(struct process *p, bool drain, void (*done)(struct process *p));
-/* Once; harmless for one that never ran. */
+/*
+ * Once; harmless for one that never ran. It is told when its output has been taken, as clients stop reading when they hear
+ * of the end; after PROCESS_EXIT_ROUNDS ms in any case.
+ */
+#define PROCESS_EXIT_ROUNDS 1000u
+#define PROCESS_UNREAD_ROUNDS 100u /* of them, for a FIFO that may have no reader */
 void process_exited(struct process *p, uint32_t status, int64_t at_ns);
 void process_answer_delete(struct process *p);
 /* Frees what it has; its streams are over. */

@@ -55,6 +55,10 @@ struct process {
 	bool draining, still;
 	void (*streams_done)(struct process *p);
 	bool deleting;
+	/* It has ended, and its output is on its way to who reads it. */
+	struct loop_op exit_op;
+	bool exiting;
+	unsigned int exit_rounds, unread_rounds;
 	struct pending start, deletion; /* start: of the first process also its creation */
 	struct pending *waiting;
 };
