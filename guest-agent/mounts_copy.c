@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What an image has at the place of a tmpfs or of a new volume, copied into it: files, folders and symlinks with owners,
- * modes, times and extended attributes; devices, sockets and pipes stay behind. The size of what is copied to is the limit.
+ * modes, times, extended attributes and hard links; devices, sockets and pipes stay behind. The size of what is copied to is
+ * the limit.
  *
  * Each file or symlink is made under a name of its own and then renamed, so what is there is whole, and a copy that was
  * interrupted can be begun anew: what is there already stays.
@@ -24,11 +25,21 @@
 #define UNFINISHED ".microvm-copy" /* in the folder that is copied to */
 #define XATTR_NAMES_MAX 65536u
 #define XATTR_VALUE_MAX 65536u
+#define LINKED_MAX 256u
+
+/* A file of several names, of which some are still to come. */
+struct linked {
+	dev_t dev;
+	ino_t ino;
+	nlink_t left; /* 0: unused */
+	int fd;	      /* O_PATH: the copy */
+};
 
 struct copy {
 	int to; /* the outermost folder */
 	unsigned int depth;
 	struct err *e;
+	struct linked linked[LINKED_MAX]; /* past so many at a time each name gets a file of its own */
 	char names[XATTR_NAMES_MAX];
 	char value[XATTR_VALUE_MAX];
 };
@@ -103,6 +114,48 @@ static int make_symlink(struct copy *c, int from, const char *name, const struct
 	return 0;
 }
 
+static void forget_link(struct linked *l)
+{
+	close(l->fd);
+	l->left = 0;
+}
+
+/* 0: name is now one of a file's that was copied before; -ENOENT: no such file. */
+static int make_link(struct copy *c, int to, const char *name, const struct stat *st)
+{
+	struct linked *l;
+	int r;
+
+	for (l = c->linked; l < c->linked + LINKED_MAX; l++) {
+		if (!l->left || l->dev != st->st_dev || l->ino != st->st_ino)
+			continue;
+		r = linkat(l->fd, "", to, name, AT_EMPTY_PATH) < 0 ? -errno : 0;
+		if (!--l->left)
+			forget_link(l);
+		return r;
+	}
+	return -ENOENT;
+}
+
+/* The file `name`, just made, has more names in what is copied. */
+static int await_links(struct copy *c, int to, const char *name, const struct stat *st)
+{
+	struct linked *l;
+
+	for (l = c->linked; l < c->linked + LINKED_MAX; l++) {
+		if (l->left)
+			continue;
+		l->fd = openat(to, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+		if (l->fd < 0)
+			return -errno;
+		l->dev = st->st_dev;
+		l->ino = st->st_ino;
+		l->left = st->st_nlink - 1;
+		return 0;
+	}
+	return 0;
+}
+
 static int copy_subfolder(struct copy *c, int from, int to, const char *name)
 {
 	_cleanup_close_ int in = -1, out = -1;
@@ -131,11 +184,15 @@ static int copy_entry(struct copy *c, int from, int to, const char *name)
 		return copy_subfolder(c, from, to, name);
 	if ((!S_ISREG(st.st_mode) && !S_ISLNK(st.st_mode)) || !fstatat(to, name, &there, AT_SYMLINK_NOFOLLOW))
 		return 0;
+	if (S_ISREG(st.st_mode) && st.st_nlink > 1 && !make_link(c, to, name, &st))
+		return 0;
 	r = S_ISREG(st.st_mode) ? make_file(c, from, name) : make_symlink(c, from, name, &st);
 	if (!r && renameat(c->to, UNFINISHED, to, name) < 0)
 		r = -errno;
 	if (r)
 		unlinkat(c->to, UNFINISHED, 0);
+	if (!r && S_ISREG(st.st_mode) && st.st_nlink > 1)
+		r = await_links(c, to, name, &st);
 	return r;
 }
 
@@ -173,6 +230,7 @@ static int copy_folder(struct copy *c, int from, int to)
 int mount_copy_up(int from, int to, struct err *e)
 {
 	struct copy *c = xcalloc(1, sizeof(*c));
+	unsigned int i;
 	int r;
 
 	c->to = to;
@@ -182,6 +240,9 @@ int mount_copy_up(int from, int to, struct err *e)
 	/* Of a copy that was interrupted. */
 	unlinkat(to, UNFINISHED, 0);
 	r = copy_folder(c, from, to);
+	for (i = 0; i < LINKED_MAX; i++)
+		if (c->linked[i].left)
+			forget_link(&c->linked[i]);
 	free(c);
 	if (r && e && !e->code)
 		err_errno(e, -r, ".");

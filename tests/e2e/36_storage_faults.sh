@@ -80,6 +80,37 @@ test_flush_reaches_the_device_below_a_disk() { # limit 300 s
 	survives_power_failure /dev/vdb disk --disk "$scratch/disk"
 }
 
+# A new volume that is being filled: the copy stands still at a file whose device does not answer. Whoever is killed then, the next
+# one goes on, and what is there in the end is whole.
+test_a_copy_that_was_interrupted() {
+	local who names mark=$store/volumes/half/copy data=$store/volumes/half/_data
+	# Without an index a folder is read in the order in which it was filled.
+	scratch_fs 64M -O ^dir_index
+	mkdir -p "$scratch/root/bin" "$scratch/root/many"
+	cp /bin/busybox "$scratch/root/bin/true"
+	for names in {1..40} stop {41..80}; do head -c 5000 /dev/urandom >"$scratch/root/many/$names"; done
+	cp -a "$scratch/root" "$work/root"
+	sync
+	dd of="$scratch/root/many/stop" oflag=nocache conv=notrunc,fdatasync count=0 status=none
+	for who in microvm microvm-fsd; do
+		dmsetup suspend --nolockfs scratch
+		microvm run --rm --rootfs "$scratch/root:O" -v half:/many /bin/true &
+		until_ok test -e "$data/40"
+		kill -9 "$(pgrep -x $who)"
+		dmsetup resume scratch
+		wait || true
+		until_ok no_vmm
+		[ -s "$mark" ] || die "nobody knows that it was interrupted"
+		is "$(find "$data" -name '[1-9]*' | wc -l)" 40 "files copied"
+	done
+	run microvm run --rm --rootfs "$scratch/root:O" -v half:/many /bin/true
+	status_is 0
+	diff -r "$work/root/many" "$data"
+	[ ! -s "$mark" ] || die "it is still marked"
+	run microvm volume rm half
+	status_is 0
+}
+
 # ---- no room ------------------------------------------------------------------------------------------------------
 
 test_no_room_below_a_share() { # limit 300 s

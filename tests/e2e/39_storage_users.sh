@@ -224,31 +224,6 @@ test_attributes_of_a_volume() {
 	is "$(getcap "$work/mnt/store/volumes/bins/_data/busybox" | sed 's/.* //')" cap_net_raw=ep
 }
 
-# Killed in the middle of it, the next one goes on, and what is there in the end is whole.
-test_a_copy_that_was_interrupted() { # limit 400 s
-	local i mark=$store/volumes/half/copy
-	make_root
-	mkdir "$root/many"
-	for ((i = 0; i < 160; i++)); do head -c 5000 /dev/urandom >"$root/many/$i"; done
-	for i in 5 30; do
-		microvm run --rm --rootfs "$root:O" -v half:/many true &
-		until_ok has_files "$(data_of half)" "$i"
-		# The first time all at once, then the file server.
-		if [ "$i" = 5 ]; then kill -9 "$(pgrep -x microvm)"; else kill -9 "$(pgrep -x microvm-fsd)"; fi
-		wait || true
-		echo "ended after $(find "$(data_of half)" -type f | wc -l) files"
-		until_ok no_vmm
-		[ -s "$mark" ] || die "it was too fast, or nobody knows that it was interrupted"
-		! has_files "$(data_of half)" 160 || die "it was too fast"
-	done
-	in_root --rootfs "$root:O" -v half:/many -- sh -c 'ls -A /many | grep -c .'
-	out_is 160
-	diff -r "$root/many" "$(data_of half)"
-	[ ! -s "$mark" ] || die "it is still marked"
-	forget half
-}
-has_files() { [ "$(find "$1" -type f | wc -l)" -ge "$2" ]; }
-
 test_volumes_without_a_name() { # limit 300 s
 	local name
 	run microvm volume prune --all --force

@@ -194,7 +194,7 @@ START_TEST(volumes_are_filled)
 	struct stat st, dir;
 	char *text;
 	ssize_t n;
-	char link[16] = "";
+	char target[16] = "";
 
 	make_folder("/run/image/m/sub", 0750);
 	make_file("/run/image/m/file", "the image's\n");
@@ -205,6 +205,8 @@ START_TEST(volumes_are_filled)
 	ck_assert_int_eq(chown("/run/image/m", 56, 78), 0);
 	ck_assert_int_eq(symlink("/nowhere", "/run/image/m/link"), 0);
 	ck_assert_int_eq(mkfifo("/run/image/m/pipe", 0600), 0);
+	ck_assert_int_eq(link("/run/image/m/file", "/run/image/m/sub/again"), 0);
+	ck_assert_int_eq(link("/run/image/m/kept", "/run/image/m/sub/kept"), 0);
 	make_folder("/run/volume", 0700);
 	make_file("/run/volume/kept", "kept\n");
 	make_file("/run/volume/.microvm-copy", "half");
@@ -221,14 +223,19 @@ START_TEST(volumes_are_filled)
 	ck_assert_str_eq(text, "kept\n");
 	free(text);
 	ck_assert(!stat("/run/volume/file", &st) && (st.st_mode & 07777) == 04755);
+	/* One file of two names stays one, but never becomes one with what was there. */
+	ck_assert(!stat("/run/volume/sub/again", &dir) && st.st_ino == dir.st_ino && st.st_nlink == 2);
+	ck_assert_int_eq(read_file(AT_FDCWD, "/run/volume/sub/kept", 64, &text, NULL), 0);
+	ck_assert_str_eq(text, "the image's\n");
+	free(text);
 	ck_assert(!stat("/run/image/m/file", &dir) && dir.st_mtim.tv_sec == st.st_mtim.tv_sec);
 	ck_assert(!stat("/run/volume/sub", &st) && (st.st_mode & 07777) == 0750 && st.st_uid == 12 && st.st_gid == 34);
 	ck_assert(!stat("/run/volume", &st) && (st.st_mode & 07777) == 0755 && st.st_uid == 56 && st.st_gid == 78);
 	ck_assert_int_eq(access("/run/volume/sub/deep", F_OK), 0);
 	ck_assert_int_ne(access("/run/volume/pipe", F_OK), 0);
 	ck_assert_int_ne(access("/run/volume/.microvm-copy", F_OK), 0);
-	n = readlink("/run/volume/link", link, sizeof(link) - 1);
-	ck_assert(n > 0 && str_eq(link, "/nowhere"));
+	n = readlink("/run/volume/link", target, sizeof(target) - 1);
+	ck_assert(n > 0 && str_eq(target, "/nowhere"));
 }
 END_TEST
 

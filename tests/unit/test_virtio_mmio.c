@@ -463,6 +463,34 @@ START_TEST(walk_gives_segments_and_bounds_what_is_in_flight)
 }
 END_TEST
 
+/* What lies side by side is one segment, but never across the border between what is read and what is written. */
+START_TEST(walk_joins_neighbours)
+{
+	const struct virtq_mem mem = { .slice = slice, .arg = d.mem };
+	const struct drv_buf bufs[] = { { DRV_DATA, 16, false },     { DRV_DATA + 16, 16, false },
+					{ DRV_DATA + 32, 32, true }, { DRV_DATA + 64, 64, true },
+					{ DRV_DATA + 256, 1, true }, { DRV_DATA + 255, 1, true } };
+	struct virtq_chain c;
+	struct iovec iov[4];
+	struct virtq vq;
+
+	drv_features(&d, DRV_FEATURES);
+	drv_queue(&d, 0, 8);
+	ck_assert_int_eq(virtq_start(&vq, &mem, 8, d.q[0].desc_gpa, d.q[0].avail_gpa, d.q[0].used_gpa, 0), 0);
+	drv_add(&d, 0, bufs, ARRAY_SIZE(bufs));
+	ck_assert_int_eq(virtq_pop(&vq, &c, iov, 4), 1);
+	ck_assert_uint_eq(c.out_n, 1);
+	ck_assert_uint_eq(c.in_n, 3);
+	ck_assert_uint_eq(c.out_bytes, 32);
+	ck_assert_uint_eq(c.in_bytes, 98);
+	ck_assert_uint_eq(iov[0].iov_len, 32);
+	ck_assert_ptr_eq(iov[1].iov_base, drv_at(&d, DRV_DATA + 32));
+	ck_assert_uint_eq(iov[1].iov_len, 96);
+	ck_assert_ptr_eq(iov[2].iov_base, drv_at(&d, DRV_DATA + 256));
+	ck_assert_ptr_eq(iov[3].iov_base, drv_at(&d, DRV_DATA + 255));
+}
+END_TEST
+
 START_TEST(walk_refuses_chains_over_4_gib)
 {
 	struct guest_mem *big;
@@ -661,6 +689,7 @@ Suite *test_suite(void)
 	tcase_add_test(t, a_storm_of_kicks_is_harmless);
 	tcase_add_test(t, notifies_when_asked_to);
 	tcase_add_test(t, walk_gives_segments_and_bounds_what_is_in_flight);
+	tcase_add_test(t, walk_joins_neighbours);
 	tcase_add_test(t, walk_refuses_chains_over_4_gib);
 	tcase_add_test(t, walk_uses_what_it_checked);
 	tcase_add_test(t, iov_helpers_cut_anywhere);

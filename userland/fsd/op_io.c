@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <linux/falloc.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "virtio/iov.h"
 
@@ -79,11 +80,10 @@ static void io_done(struct loop_op *op, int res)
 	finish(req, res);
 }
 
-/* Keeps the segments for as long as the request takes; neighbours in memory become one. */
+/* Keeps the segments for as long as the request takes. */
 static int keep_iov(struct fs_req *req, const struct iovec *iov, unsigned int n)
 {
 	struct iovec *to = req->io.inline_iov;
-	unsigned int i, k = 0;
 
 	req->io.iov_alloc = NULL;
 	if (n > FS_REQ_IOV) {
@@ -91,14 +91,9 @@ static int keep_iov(struct fs_req *req, const struct iovec *iov, unsigned int n)
 		if (!to)
 			return -ENOMEM;
 	}
-	for (i = 0; i < n; i++) {
-		if (k && (char *)to[k - 1].iov_base + to[k - 1].iov_len == iov[i].iov_base)
-			to[k - 1].iov_len += iov[i].iov_len;
-		else
-			to[k++] = iov[i];
-	}
+	memcpy(to, iov, n * sizeof(*to));
 	req->io.iov = to;
-	req->io.iov_n = k;
+	req->io.iov_n = n;
 	return 0;
 }
 

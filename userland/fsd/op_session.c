@@ -9,11 +9,12 @@
 #define MAX_READAHEAD (1u << 20)
 #define MAX_BACKGROUND 128u
 
-static uint64_t wanted_flags(const struct fs_config *config)
+static uint64_t wanted_flags(const struct fs *fs)
 {
+	const struct fs_config *config = fs->config;
 	uint64_t flags = FUSE_ASYNC_READ | FUSE_BIG_WRITES | FUSE_DONT_MASK | FUSE_ASYNC_DIO | FUSE_PARALLEL_DIROPS |
-			 FUSE_ATOMIC_O_TRUNC | FUSE_DO_READDIRPLUS | FUSE_READDIRPLUS_AUTO | FUSE_MAX_PAGES |
-			 FUSE_HANDLE_KILLPRIV_V2 | FUSE_INIT_EXT | FS_F_CREATE_SUPP_GROUP | FUSE_SETXATTR_EXT;
+			 FUSE_ATOMIC_O_TRUNC | FUSE_MAX_PAGES | FUSE_HANDLE_KILLPRIV_V2 | FUSE_INIT_EXT |
+			 FS_F_CREATE_SUPP_GROUP | FUSE_SETXATTR_EXT;
 
 	/* With a cache that is looked after by time, a changed mtime tells that data is old. */
 	if (config->cache != FS_CACHE_ALWAYS)
@@ -22,6 +23,9 @@ static uint64_t wanted_flags(const struct fs_config *config)
 		flags |= FUSE_CACHE_SYMLINKS;
 	if (config->cache == FS_CACHE_NONE)
 		flags |= FS_F_DIRECT_IO_ALLOW_MMAP;
+	/* Attributes that are old at once are not worth the guest's inode for each entry. */
+	if (fs->timeout_s || fs->timeout_ns)
+		flags |= FUSE_DO_READDIRPLUS | FUSE_READDIRPLUS_AUTO;
 	if (config->writeback)
 		flags |= FUSE_WRITEBACK_CACHE;
 	if (config->posix_acl)
@@ -82,8 +86,8 @@ int fs_op_init(struct fs *fs, struct fs_call *c)
 		if (r)
 			return r;
 	}
-	flags &= wanted_flags(fs->config);
 	set_timeouts(fs);
+	flags &= wanted_flags(fs);
 	fs->setxattr_ext = flags & FUSE_SETXATTR_EXT;
 	fs->ready = true;
 	out->max_readahead = min_t(uint32_t, in->max_readahead, MAX_READAHEAD);

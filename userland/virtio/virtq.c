@@ -107,27 +107,30 @@ static void *buffer_at(const struct virtq_mem *mem, const struct vring_desc *d)
 static int add_segment(struct walk *w, const struct vring_desc *d)
 {
 	struct virtq_chain *c = w->chain;
+	const bool in = d->flags & VRING_DESC_F_WRITE;
 	unsigned int n = c->out_n + c->in_n;
+	uint16_t *part_n = in ? &c->in_n : &c->out_n;
+	struct iovec *before = *part_n ? &c->iov[n - 1] : NULL;
 	void *p;
 
-	if (n >= w->iov_max)
-		return breaks(w->vq, "chain has more segments than the device takes");
+	/* 2.7.4.2: what the device reads comes before what it writes. */
+	if (!in && c->in_n)
+		return breaks(w->vq, "readable descriptor behind a writable one");
 	if (!d->len)
 		return breaks(w->vq, "descriptor of length 0");
 	p = buffer_at(&w->vq->mem, d);
 	if (!p)
 		return breaks(w->vq, "descriptor lies outside of memory");
-	c->iov[n] = (struct iovec){ .iov_base = p, .iov_len = d->len };
-	if (d->flags & VRING_DESC_F_WRITE) {
-		c->in_n++;
-		w->in_bytes += d->len;
-	} else {
-		/* 2.7.4.2: what the device reads comes before what it writes. */
-		if (c->in_n)
-			return breaks(w->vq, "readable descriptor behind a writable one");
-		c->out_n++;
-		w->out_bytes += d->len;
+	*(in ? &w->in_bytes : &w->out_bytes) += d->len;
+	/* Neighbours in memory are one segment: a driver names pages one by one, and each would cost its way through the kernel. */
+	if (before && (char *)before->iov_base + before->iov_len == p) {
+		before->iov_len += d->len;
+		return 0;
 	}
+	if (n >= w->iov_max)
+		return breaks(w->vq, "chain has more segments than the device takes");
+	c->iov[n] = (struct iovec){ .iov_base = p, .iov_len = d->len };
+	(*part_n)++;
 	return 0;
 }
 
