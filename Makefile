@@ -93,11 +93,14 @@ help: ## this list
 
 all: $(PROGRAMS) ## every program
 
+# What people and engines call by name; the others are started by these.
+CALLED := $(addprefix $(BIN)/,microvm microvm-runtime containerd-shim-microvm-v2)
+
 install: all kernel ## programs, guest files, man pages and completions below $(DESTDIR)$(prefix)
 	install -d $(DESTDIR)$(prefix)/bin $(DESTDIR)$(prefix)/libexec/microvm $(DESTDIR)$(prefix)/share/microvm \
 		$(DESTDIR)$(prefix)/share/man/man1 $(DESTDIR)$(prefix)/share/bash-completion/completions
-	install -m 755 $(BIN)/microvm $(BIN)/microvm-runtime $(DESTDIR)$(prefix)/bin/
-	install -m 755 $(filter-out $(BIN)/microvm $(BIN)/microvm-runtime,$(PROGRAMS)) $(DESTDIR)$(prefix)/libexec/microvm/
+	install -m 755 $(CALLED) $(DESTDIR)$(prefix)/bin/
+	install -m 755 $(filter-out $(CALLED),$(PROGRAMS)) $(DESTDIR)$(prefix)/libexec/microvm/
 	install -m 644 $(GUEST)/vmlinux $(GUEST)/initramfs.cpio $(DESTDIR)$(prefix)/share/microvm/
 	install -m 644 docs/man/*.1 $(DESTDIR)$(prefix)/share/man/man1/
 	install -m 644 userland/cli/completion.bash $(DESTDIR)$(prefix)/share/bash-completion/completions/microvm

@@ -7,12 +7,14 @@ packages=(
 	# the compilers and libraries of the programs
 	build-essential pkg-config clang llvm libclang-rt-14-dev gperf
 	liburing-dev libjson-c-dev libprotobuf-c-dev protobuf-c-compiler libarchive-dev libseccomp-dev libcap-dev libssl-dev check
+	# containerd's API, and containerd itself to test with
+	golang-github-containerd-containerd-dev libprotobuf-dev containerd python3-grpcio
 	# the guest kernel and the module
 	linux-source-6.12 bc bison flex libelf-dev cpio kmod xz-utils zstd sparse
 	# images
 	busybox-static mmdebstrap umoci skopeo erofs-utils e2fsprogs jq attr acl libcap2-bin python3-minimal
 	# the lab, and what is compared with there
-	qemu-system-x86 util-linux procps runc crun socat tmux strace gdb
+	qemu-system-x86 util-linux procps runc crun socat tmux strace gdb podman conmon iproute2
 	# what runs in guests and below shares in the tests of storage
 	fio sqlite3 stress-ng dmsetup
 	# lint and documents

@@ -94,7 +94,7 @@ snapshot() (
 			# Whoever has ended since is not there.
 			{ read -r name <"$f"; } 2>/dev/null || continue
 			case $name in
-			microvm | microvm-runtime | microvm-vmm | microvm-fsd | microvm-import | mkfs.erofs) echo "process ${f//[!0-9]/} $name" ;;
+			microvm | microvm-runtime | microvm-vmm | microvm-fsd | microvm-import | mkfs.erofs | containerd | containerd-shim) echo "process ${f//[!0-9]/} $name" ;;
 			esac
 		done
 		while read -r _ _ _ _ at _ rest; do
@@ -130,7 +130,7 @@ settled() {
 # After a test that left something, so that the next one starts clean.
 clean_up() {
 	local name
-	for name in microvm microvm-runtime microvm-vmm microvm-fsd microvm-import mkfs.erofs; do pkill -9 -x $name || true; done
+	for name in containerd containerd-shim microvm microvm-runtime microvm-vmm microvm-fsd microvm-import mkfs.erofs; do pkill -9 -x $name || true; done
 	sleep 0.5
 	microvm ps -a >/dev/null 2>&1 || true
 	rm -rf "${state:?}"/*

@@ -62,6 +62,32 @@ START_TEST(namespaces)
 }
 END_TEST
 
+/* A path of a container of a pod means the pod's first one; its network namespace is the guest's own. */
+START_TEST(namespaces_of_a_pod)
+{
+	static const char paths[] =
+		"{\"type\":\"pid\"},{\"type\":\"ipc\",\"path\":\"/proc/7/ns/ipc\"},{\"type\":\"uts\","
+		"\"path\":\"/proc/7/ns/uts\"},{\"type\":\"mount\"},{\"type\":\"network\",\"path\":\"/n\"}";
+	_cleanup_free_ char *text = config(paths, "", "\"annotations\":{\"" BUNDLE_POD_ID "\":\"p1\"}");
+	struct bundle b = { .in_pod = true };
+	struct err e = ERR_INIT;
+
+	ck_assert_msg(!bundle_parse("/b", text, strlen(text), &b, &e), "%s", e.msg);
+	ck_assert_str_eq(bundle_annotation(&b, BUNDLE_POD_ID), "p1");
+	ck_assert_str_eq(b.netns, "/n");
+	ck_assert_uint_eq(b.spec->linux->n_namespaces, 4);
+	bundle_enter_pod(&b, 42);
+	ck_assert_str_eq(b.spec->linux->namespaces[0]->path, "");
+	ck_assert_str_eq(b.spec->linux->namespaces[1]->path, "/proc/42/ns/ipc");
+	ck_assert_str_eq(b.spec->linux->namespaces[2]->path, "/proc/42/ns/uts");
+	ck_assert_str_eq(b.spec->linux->namespaces[3]->type, "mount");
+	bundle_free(&b);
+	/* Who has no pods, and who is in none, can't join anything. */
+	refuse(paths, "", "\"annotations\":{\"" BUNDLE_POD_ID "\":\"p1\"}", ENOTSUP, "/proc/7/ns/ipc");
+	refuse(paths, "", "", ENOTSUP, "/proc/7/ns/ipc");
+}
+END_TEST
+
 START_TEST(devices)
 {
 	struct bundle b;
@@ -179,6 +205,7 @@ Suite *test_suite(void)
 
 	log_init("test", LOG_ERROR);
 	tcase_add_test(t, namespaces);
+	tcase_add_test(t, namespaces_of_a_pod);
 	tcase_add_test(t, devices);
 	tcase_add_test(t, sizes);
 	tcase_add_test(t, hooks);

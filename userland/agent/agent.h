@@ -93,5 +93,11 @@ uint64_t agent_stdio_token(void);
  */
 int agent_stdio_open(const char *path, const uint64_t *tokens, int *fds, unsigned int n, unsigned int timeout_ms,
 		     struct err *e);
+/*
+ * Its halves, for who can't wait: an fd that becomes readable when the guest has answered; then the rest of it, which waits
+ * until deadline_ns (monotonic; 0: not at all).
+ */
+int agent_stdio_dial(const char *path, struct err *e);
+int agent_stdio_finish(int fd, const char *path, uint64_t token, uint64_t deadline_ns, struct err *e);
 
 #endif

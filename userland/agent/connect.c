@@ -170,6 +170,27 @@ uint64_t agent_stdio_token(void)
 	return token;
 }
 
+static int send_token(int fd, const char *path, uint64_t token, struct err *e)
+{
+	const uint64_t wire = htole64(token);
+
+	return send(fd, &wire, sizeof(wire), MSG_NOSIGNAL) == sizeof(wire)
+		       ? 0
+		       : err_errno(e, errno, "%s: standard stream", path);
+}
+
+int agent_stdio_dial(const char *path, struct err *e)
+{
+	return dial(path, GUEST_STDIO_PORT, e);
+}
+
+int agent_stdio_finish(int fd, const char *path, uint64_t token, uint64_t deadline_ns, struct err *e)
+{
+	int r = dial_finish(fd, path, GUEST_STDIO_PORT, deadline_ns, e);
+
+	return r ? r : send_token(fd, path, token, e);
+}
+
 int agent_stdio_open(const char *path, const uint64_t *tokens, int *fds, unsigned int n, unsigned int timeout_ms,
 		     struct err *e)
 {
@@ -182,19 +203,13 @@ int agent_stdio_open(const char *path, const uint64_t *tokens, int *fds, unsigne
 	for (i = 0; i < n; i++)
 		fds[i] = -1;
 	for (i = 0; i < n && !r; i++) {
-		fds[i] = tokens[i] ? dial(path, GUEST_STDIO_PORT, e) : -1;
+		fds[i] = tokens[i] ? agent_stdio_dial(path, e) : -1;
 		if (tokens[i] && fds[i] < 0)
 			r = fds[i];
 	}
-	for (i = 0; i < n && !r; i++) {
-		uint64_t wire = htole64(tokens[i]);
-
-		if (fds[i] < 0)
-			continue;
-		r = dial_finish(fds[i], path, GUEST_STDIO_PORT, deadline_ns, e);
-		if (!r && send(fds[i], &wire, sizeof(wire), MSG_NOSIGNAL) != sizeof(wire))
-			r = err_errno(e, errno, "%s: standard stream", path);
-	}
+	for (i = 0; i < n && !r; i++)
+		if (fds[i] >= 0)
+			r = agent_stdio_finish(fds[i], path, tokens[i], deadline_ns, e);
 	for (i = 0; i < n && r; i++)
 		if (fds[i] >= 0)
 			close(take_fd(&fds[i]));

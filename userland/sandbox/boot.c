@@ -208,6 +208,8 @@ static void on_report(struct loop_op *op, int res)
 		s->report_len += res;
 	if (res <= 0 || s->report_len == sizeof(s->report)) {
 		s->vmm_gone = true;
+		if (s->vmm_ended)
+			s->vmm_ended(s);
 		return;
 	}
 	loop_read(s->loop, op, s->report_fd, (char *)&s->report + s->report_len, sizeof(s->report) - s->report_len, -1);
@@ -314,34 +316,27 @@ int sandbox_run_until(struct sandbox *s, const bool *flag, struct err *e)
 
 /* ---- boot --------------------------------------------------------------------------------------------------------- */
 
-struct answer {
-	bool there;
-	struct err e;
-};
-
 static void on_answer(const ProtobufCMessage *reply, const struct err *e, void *arg)
 {
-	struct answer *a = arg;
+	struct sandbox *s = arg;
 
-	a->there = true;
+	s->boot.answered = true;
 	if (!reply)
-		a->e = *e;
+		s->boot.e = *e;
+	if (loop_op_busy(&s->boot.limit_op))
+		loop_cancel(s->loop, &s->boot.limit_op);
+	if (s->boot.done)
+		s->boot.done(s);
 }
-
-struct boot_limit {
-	struct loop_op op;
-	struct sandbox *s;
-	bool over;
-};
 
 static void on_boot_limit(struct loop_op *op, int res)
 {
-	struct boot_limit *l = container_of(op, struct boot_limit, op);
+	struct sandbox *s = container_of(op, struct sandbox, boot.limit_op);
 
 	if (res == -ECANCELED)
 		return;
-	l->over = true;
-	vmm_signal(&l->s->vmm, SIGKILL);
+	s->boot.late = true;
+	vmm_signal(&s->vmm, SIGKILL);
 }
 
 static int boot_limit_error(struct sandbox *s, struct err *e)
@@ -387,12 +382,23 @@ static int await_call(struct sandbox *s, struct err *e)
 	return 0;
 }
 
-static int greet(struct sandbox *s, struct answer *answer, struct err *e)
+static void limit_boot(struct sandbox *s)
+{
+	loop_op_init(&s->boot.limit_op, on_boot_limit);
+	loop_timer(s->loop, &s->boot.limit_op, s->options->boot_timeout_ns);
+}
+
+int boot_ask(struct sandbox *s, struct err *e)
 {
 	Microvm__CreateSandboxRequest req;
 	uint8_t entropy[ENTROPY_LEN];
-	int r = agent_new(&s->agent, s->loop, s->control_fd, &(struct agent_config){ 0 });
+	int r;
 
+	if (s->control_fd < 0)
+		return err_set(e, EINVAL, "--vsock vhost is not for pods; use user or kernel");
+	if (!loop_op_busy(&s->boot.limit_op))
+		limit_boot(s);
+	r = agent_new(&s->agent, s->loop, s->control_fd, &(struct agent_config){ 0 });
 	if (r)
 		return err_errno(e, r, "cannot speak to the agent");
 	s->control_fd = -1;
@@ -404,42 +410,39 @@ static int greet(struct sandbox *s, struct answer *answer, struct err *e)
 	req.time_ns = realtime_ns();
 	req.entropy.data = entropy;
 	req.entropy.len = sizeof(entropy);
-	agent_create_sandbox_async(s->agent, &req, on_answer, answer);
-	r = sandbox_run_until(s, &answer->there, e);
-	/* The call refers to our caller's frame: it has to be over before that returns. */
-	if (!answer->there) {
-		agent_free(s->agent);
-		s->agent = NULL;
+	s->boot.asked = true;
+	agent_create_sandbox_async(s->agent, &req, on_answer, s);
+	return 0;
+}
+
+int boot_result(struct sandbox *s, struct err *e)
+{
+	int r;
+
+	if (s->boot.late)
+		return boot_limit_error(s, e);
+	if (!s->boot.e.code) {
+		s->boot_over = true;
+		return 0;
 	}
-	while (!answer->there && loop_run_once(s->loop, true) >= 0)
-		;
-	return r;
+	*e = s->boot.e;
+	r = sandbox_call_error(s, e);
+	return r == -ETIMEDOUT && !s->timed_out ? boot_limit_error(s, e) : r;
 }
 
 int stage_boot(struct sandbox *s, struct err *e)
 {
-	struct boot_limit limit = { .s = s };
-	struct answer answer = { .e = ERR_INIT };
 	int r;
 
-	loop_op_init(&limit.op, on_boot_limit);
-	loop_timer(s->loop, &limit.op, s->options->boot_timeout_ns);
+	limit_boot(s);
 	r = s->call_fd >= 0 ? await_call(s, e) : 0;
 	if (!r)
-		r = greet(s, &answer, e);
-	if (loop_op_busy(&limit.op))
-		loop_cancel(s->loop, &limit.op);
-	while (loop_op_busy(&limit.op) && loop_run_once(s->loop, true) >= 0)
-		;
-	if (limit.over)
+		r = boot_ask(s, e);
+	if (!r)
+		r = sandbox_run_until(s, &s->boot.answered, e);
+	if (s->boot.late)
 		return boot_limit_error(s, e);
-	if (!r && answer.e.code) {
-		*e = answer.e;
-		r = sandbox_call_error(s, e);
-		return r == -ETIMEDOUT && !s->timed_out ? boot_limit_error(s, e) : r;
-	}
-	s->boot_over = !r;
-	return r;
+	return r ? r : boot_result(s, e);
 }
 
 void undo_boot(struct sandbox *s)
@@ -447,5 +450,11 @@ void undo_boot(struct sandbox *s)
 	if (s->agent)
 		agent_free(s->agent);
 	s->agent = NULL;
+	if (loop_op_busy(&s->boot.limit_op))
+		loop_cancel(s->loop, &s->boot.limit_op);
+	/* Both end by themselves now; what they know of is gone after this. */
+	while ((loop_op_busy(&s->boot.limit_op) || (s->boot.asked && !s->boot.answered)) &&
+	       loop_run_once(s->loop, true) >= 0)
+		;
 	cleanup_closep(&s->control_fd);
 }

@@ -15,6 +15,16 @@
 #include "oci/pb.h"
 #include "oci/spec.h"
 
+static const char *annotation(const Microvm__Spec *spec, const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < spec->n_annotations; i++)
+		if (str_eq(spec->annotations[i]->name, name))
+			return spec->annotations[i]->value;
+	return NULL;
+}
+
 /* ---- namespaces: the guest has its own of each ---------------------------------------------------------------------- */
 
 static const struct {
@@ -35,6 +45,38 @@ static Microvm__Namespace *find_namespace(const Microvm__Linux *l, const char *t
 	return NULL;
 }
 
+static bool is_shared_in_pod(const char *type)
+{
+	return str_eq(type, "ipc") || str_eq(type, "uts") || str_eq(type, "pid");
+}
+
+/* Without one a container has the guest's, as all of the pod. */
+static void drop_network_namespace(Microvm__Linux *l)
+{
+	size_t i;
+
+	for (i = 0; i < l->n_namespaces; i++) {
+		if (!str_eq(l->namespaces[i]->type, "network"))
+			continue;
+		microvm__namespace__free_unpacked(l->namespaces[i], NULL);
+		memmove(&l->namespaces[i], &l->namespaces[i + 1], (--l->n_namespaces - i) * sizeof(*l->namespaces));
+		return;
+	}
+}
+
+void bundle_enter_pod(struct bundle *b, uint32_t guest_pid)
+{
+	const Microvm__Linux *l = b->spec->linux;
+	size_t i;
+
+	for (i = 0; i < l->n_namespaces; i++) {
+		Microvm__Namespace *ns = l->namespaces[i];
+
+		if (ns->path[0] && is_shared_in_pod(ns->type))
+			pb_set(&ns->path, xasprintf("/proc/%u/ns/%s", guest_pid, ns->type));
+	}
+}
+
 static int check_namespaces(struct bundle *b, struct err *e)
 {
 	size_t i;
@@ -50,6 +92,8 @@ static int check_namespaces(struct bundle *b, struct err *e)
 				       type, str_eq(type, "network") ? " (--network none)" : "");
 		if (!ns || !ns->path[0])
 			continue;
+		if (b->in_pod && is_shared_in_pod(type))
+			continue;
 		if (!str_eq(type, "network"))
 			return err_set(e, ENOTSUP,
 				       "linux.namespaces: %s of %s: a guest can't join a namespace of the host or of "
@@ -59,6 +103,8 @@ static int check_namespaces(struct bundle *b, struct err *e)
 		b->netns = xstrdup(ns->path);
 		pb_set(&ns->path, xstrdup(""));
 	}
+	if (b->in_pod)
+		drop_network_namespace(b->spec->linux);
 	return 0;
 }
 
@@ -96,14 +142,9 @@ static int check_devices(const Microvm__Linux *l, struct err *e)
 
 /* ---- the size of the VM ------------------------------------------------------------------------------------------------ */
 
-static const char *annotation(const Microvm__Spec *spec, const char *name)
+const char *bundle_annotation(const struct bundle *b, const char *name)
 {
-	size_t i;
-
-	for (i = 0; i < spec->n_annotations; i++)
-		if (str_eq(spec->annotations[i]->name, name))
-			return spec->annotations[i]->value;
-	return NULL;
+	return annotation(b->spec, name);
 }
 
 static void size_by_limits(struct bundle *b)
@@ -222,6 +263,7 @@ int bundle_parse(const char *path, const char *text, size_t len, struct bundle *
 	b->hooks = split_hooks(b->spec);
 	/* A place in the host's tree of cgroups; in the guest the container has the agent's. */
 	pb_set(&b->spec->linux->cgroups_path, xstrdup(""));
+	b->in_pod = b->in_pod && annotation(b->spec, BUNDLE_POD_ID);
 	r = check_namespaces(b, e);
 	if (!r)
 		r = check_devices(b->spec->linux, e);
@@ -233,7 +275,7 @@ int bundle_parse(const char *path, const char *text, size_t len, struct bundle *
 	return r ? err_wrap(e, "config.json") : 0;
 }
 
-int bundle_load(const char *path, struct bundle *b, struct err *e)
+static int load(const char *path, bool root_wanted, struct bundle *b, struct err *e)
 {
 	_cleanup_free_ char *folder = realpath(path ? path : ".", NULL);
 	_cleanup_free_ char *file = NULL;
@@ -241,7 +283,6 @@ int bundle_load(const char *path, struct bundle *b, struct err *e)
 	size_t len;
 	int r;
 
-	*b = (struct bundle){ 0 };
 	if (!folder)
 		return err_errno(e, errno, "bundle %s", path ? path : ".");
 	file = xasprintf("%s/config.json", folder);
@@ -249,15 +290,41 @@ int bundle_load(const char *path, struct bundle *b, struct err *e)
 	if (r)
 		return err_errno(e, r, "bundle %s: cannot read config.json", folder);
 	r = bundle_parse(folder, b->config, len, b, e);
-	if (!r && stat(b->rootfs, &st) < 0)
+	if (!r && root_wanted && stat(b->rootfs, &st) < 0)
 		r = err_errno(e, errno, "config.json: root.path: %s", b->rootfs);
-	else if (!r && !S_ISDIR(st.st_mode))
+	else if (!r && root_wanted && !S_ISDIR(st.st_mode))
 		r = err_set(e, ENOTDIR, "config.json: root.path: %s is not a folder", b->rootfs);
 	if (r) {
 		bundle_free(b);
 		return err_wrap(e, "bundle %s", folder);
 	}
 	return 0;
+}
+
+int bundle_load(const char *path, struct bundle *b, struct err *e)
+{
+	*b = (struct bundle){ 0 };
+	return load(path, true, b, e);
+}
+
+int bundle_load_in_pod(const char *path, struct bundle *b, struct err *e)
+{
+	*b = (struct bundle){ .in_pod = true };
+	return load(path, true, b, e);
+}
+
+int bundle_load_config(const char *path, struct bundle *b, struct err *e)
+{
+	*b = (struct bundle){ .in_pod = true };
+	return load(path, false, b, e);
+}
+
+void bundle_size(const struct bundle *b, struct run_options *o)
+{
+	if (b->mem_bytes)
+		o->mem_bytes = b->mem_bytes;
+	if (b->nano_cpus)
+		o->nano_cpus = b->nano_cpus;
 }
 
 void bundle_options(struct bundle *b, struct run_options *o)
@@ -270,10 +337,7 @@ void bundle_options(struct bundle *b, struct run_options *o)
 	o->read_only = b->spec->root->readonly;
 	if (b->spec->hostname[0])
 		o->hostname = b->spec->hostname;
-	if (b->mem_bytes)
-		o->mem_bytes = b->mem_bytes;
-	if (b->nano_cpus)
-		o->nano_cpus = b->nano_cpus;
+	bundle_size(b, o);
 }
 
 void bundle_free(struct bundle *b)

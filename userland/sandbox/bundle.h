@@ -16,6 +16,8 @@
 /* Annotations that size the VM where the engine's limits don't say enough: "512m", "2". */
 #define BUNDLE_MEMORY "io.microvm.memory"
 #define BUNDLE_CPUS "io.microvm.cpus"
+/* A container of a pod names it so (containerd's CRI plugin). */
+#define BUNDLE_POD_ID "io.kubernetes.cri.sandbox-id"
 /* What a guest needs besides its container's limit: kernel, agent, page tables. */
 #define BUNDLE_MEM_OVERHEAD (64ull << 20)
 
@@ -25,14 +27,28 @@ struct bundle {
 	char *rootfs;	       /* absolute */
 	Microvm__Spec *spec;   /* what the agent gets; taken by the sandbox */
 	Microvm__Hooks *hooks; /* the host's: all but startContainer; NULL: none */
+	bool in_pod;	       /* its namespaces with a path are those of a pod's first container */
 	char *netns;	       /* a network namespace of the engine's; NULL: a new one */
 	uint64_t mem_bytes, nano_cpus; /* of the VM; 0: the default */
 };
 
 /* path NULL: the current folder. -ENOENT: no config.json or root; -ENOTSUP: not for a VM; else as oci_spec_parse. */
 int bundle_load(const char *path, struct bundle *b, struct err *e);
+/*
+ * The same for who has pods. Of a container with BUNDLE_POD_ID, b->in_pod then, a path of an ipc, uts or pid namespace means that of the pod's first container, and the
+ * network namespace is the pod's.
+ */
+int bundle_load_in_pod(const char *path, struct bundle *b, struct err *e);
+/* The same before there is a root. */
+int bundle_load_config(const char *path, struct bundle *b, struct err *e);
+/* The paths become those of that process in the guest. */
+void bundle_enter_pod(struct bundle *b, uint32_t guest_pid);
 void bundle_free(struct bundle *b);
-/* Pure: the text of config.json, of a bundle at `path`. */
+/* How large its VM is to be: into o, whose other members stay. */
+void bundle_size(const struct bundle *b, struct run_options *o);
+/* NULL: it isn't there. */
+const char *bundle_annotation(const struct bundle *b, const char *name);
+/* Pure: the text of config.json, of a bundle at `path`. b->in_pod is looked at; the rest of b is zero. */
 int bundle_parse(const char *path, const char *text, size_t len, struct bundle *b, struct err *e);
 /* Options of a sandbox that is this bundle: they point into b. */
 void bundle_options(struct bundle *b, struct run_options *o);

@@ -5,7 +5,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <net/if.h>
 #include <poll.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -19,6 +18,7 @@
 #include "sandbox/bundle.h"
 #include "sandbox/control.h"
 #include "sandbox/hooks.h"
+#include "sandbox/network.h"
 #include "sandbox/oci_state.h"
 #include "sandbox/sandbox_private.h"
 #include "sandbox/terminal.h"
@@ -43,25 +43,6 @@ static int enter_netns(struct sandbox *s, struct err *e)
 	if (fd < 0 || setns(fd, CLONE_NEWNET) < 0)
 		return err_errno(e, errno, "config.json: linux.namespaces: network namespace %s", path);
 	return 0;
-}
-
-/* What an engine put there can't be reached from the guest: better no container than one that finds that out. */
-static int check_netns(struct err *e)
-{
-	struct if_nameindex *list = if_nameindex(), *i;
-	char name[IF_NAMESIZE] = "";
-
-	for (i = list; i && i->if_index; i++)
-		if (!str_eq(i->if_name, "lo") && !name[0])
-			memcpy(name, i->if_name, strnlen(i->if_name, sizeof(name) - 1));
-	if (list)
-		if_freenameindex(list);
-	return name[0] ? err_set(e, ENOTSUP,
-				 "its network namespace has the interface %s: a sandbox has no network device yet, so "
-				 "the "
-				 "container could not use it; run it with --network none",
-				 name)
-		       : 0;
 }
 
 /* ---- config.json ------------------------------------------------------------------------------------------------------ */
@@ -175,7 +156,7 @@ int stage_hooks(struct sandbox *s, struct err *e)
 		r = run_hooks(s, "createRuntime", h->create_runtime, h->n_create_runtime, OCI_CREATING,
 			      s->host_netns_fd, e);
 	if (!r)
-		r = check_netns(e);
+		r = network_check_own(e);
 	if (!r && h)
 		r = run_hooks(s, "createContainer", h->create_container, h->n_create_container, OCI_CREATING, -1, e);
 	return r;

@@ -1,20 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * microvm-fsd as a child, one for all shares of a sandbox. Its root is a mount tree of its own: a folder or file for each
- * share, named by its number, read-only where that was asked for. The host sees nothing of it, and it ends with the process.
+ * microvm-fsd as a child, one for all shares of a sandbox. Its root is a mount tree (share_tree.h), which the child makes of
+ * the shares that are known, or enters when it grows with a pod's containers.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sched.h>
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -22,36 +19,12 @@
 #include "base/util.h"
 #include "sandbox/paths.h"
 #include "sandbox/sandbox_private.h"
+#include "sandbox/share_tree.h"
 
 #define PROGRAM "microvm-fsd"
 #define CHILD_FD 3 /* its end of the connection */
 #define LOG_MAX (16u << 10)
 #define END_MS 1000 /* for its end to be seen, after it was felt */
-
-static int attach_share(const struct share *share, int tree, const char *root, size_t number, struct err *e)
-{
-	_cleanup_free_ char *at = xasprintf("%s/%zu", root, number);
-	_cleanup_close_ int file = -1;
-	struct mount_attr attr = { .attr_set = MOUNT_ATTR_RDONLY };
-	struct stat st;
-	int r;
-
-	if (fstat(tree, &st) < 0)
-		return err_errno(e, errno, "%s", share->source);
-	if (S_ISDIR(st.st_mode)) {
-		r = mkdir(at, 0755);
-	} else {
-		file = open(at, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-		r = file < 0 ? -1 : 0;
-	}
-	if (r < 0)
-		return err_errno(e, errno, "a place for %s", share->source);
-	if (share->read_only && mount_setattr(tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &attr, sizeof(attr)) < 0)
-		return err_errno(e, errno, "%s can't be made read-only", share->source);
-	if (move_mount(tree, "", AT_FDCWD, at, MOVE_MOUNT_F_EMPTY_PATH) < 0)
-		return err_errno(e, errno, "%s can't be shared", share->source);
-	return 0;
-}
 
 /* All sources are taken before the tree covers a folder of the host's. */
 static int make_tree(struct sandbox *s, struct err *e)
@@ -59,33 +32,31 @@ static int make_tree(struct sandbox *s, struct err *e)
 	const struct shares *shares = &s->shares;
 	int trees[SHARES_MAX];
 	size_t i;
-	int r = 0;
+	int r = share_tree_own_mounts(e);
 
-	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
-		return err_errno(e, errno, "mounts of its own");
-	for (i = 0; i < shares->n; i++) {
+	for (i = 0; !r && i < shares->n; i++) {
 		if (shares->v[i].kind == SHARE_TMPFS)
 			continue;
-		trees[i] = open_tree(AT_FDCWD, shares->v[i].source, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
+		trees[i] = share_tree_take(shares->v[i].source, e);
 		if (trees[i] < 0)
-			return err_errno(e, errno, "%s", shares->v[i].source);
+			return trees[i];
 	}
-	if (mount("shares", s->home.path, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=256k,mode=0755") < 0)
-		return err_errno(e, errno, "a tmpfs on %s", s->home.path);
+	if (!r)
+		r = share_tree_make(s->home.path, false, e);
 	for (i = 0; !r && i < shares->n; i++)
 		if (shares->v[i].kind != SHARE_TMPFS)
-			r = attach_share(&shares->v[i], trees[i], s->home.path, i, e);
-	if (!r && mount(NULL, s->home.path, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC,
-			NULL) < 0)
-		r = err_errno(e, errno, "%s read-only", s->home.path);
-	return r;
+			r = share_tree_add(s->home.path, i, trees[i], shares->v[i].source, shares->v[i].read_only, e);
+	return r ? r : share_tree_close(s->home.path, e);
 }
 
 /* Others may lock what this sandbox can change; for what it only reads the guest's own locks do, and cost the host nothing. */
-static bool locks_matter(const struct shares *shares)
+static bool locks_matter(const struct sandbox *s)
 {
+	const struct shares *shares = &s->shares;
 	size_t i;
 
+	if (s->grows) /* nobody knows what comes */
+		return true;
 	for (i = 0; i < shares->n; i++)
 		if (shares->v[i].kind != SHARE_TMPFS && !shares->v[i].read_only && !shares->v[i].overlay)
 			return true;
@@ -112,7 +83,7 @@ static _Noreturn void child_main(struct sandbox *s, const char *program, int fd,
 			 (char *)"--shared-dir",
 			 s->home.path,
 			 (char *)"--xattr",
-			 (char *)(locks_matter(&s->shares) ? "--locks=auto" : "--locks=local"),
+			 (char *)(locks_matter(s) ? "--locks=auto" : "--locks=local"),
 			 NULL };
 	char *envp[] = { NULL };
 	struct err e = ERR_INIT;
@@ -122,7 +93,7 @@ static _Noreturn void child_main(struct sandbox *s, const char *program, int fd,
 	fail_fd = fcntl(fail_fd, F_DUPFD_CLOEXEC, 64);
 	fd = fcntl(fd, F_DUPFD_CLOEXEC, 64);
 	log_fd = fcntl(log_fd, F_DUPFD_CLOEXEC, 64);
-	if (!make_tree(s, &e) && !redirect(fd, log_fd, &e)) {
+	if (!(s->grows ? share_tree_enter(s->home.path, &e) : make_tree(s, &e)) && !redirect(fd, log_fd, &e)) {
 		syscall(SYS_close_range, CHILD_FD + 1, ~0u, 4u /* CLOSE_RANGE_CLOEXEC */);
 		execve(program, argv, envp);
 		err_errno(&e, errno, "%s", program);
@@ -176,7 +147,7 @@ int fileserver_start(struct sandbox *s, struct err *e)
 
 	for (i = 0; i < s->shares.n; i++)
 		n += s->shares.v[i].kind != SHARE_TMPFS;
-	if (!n)
+	if (!n && !s->grows)
 		return 0;
 	program = paths_program(PROGRAM, e);
 	if (!program)

@@ -127,7 +127,7 @@ int stage_image(struct sandbox *s, struct err *e)
 	};
 	int r;
 
-	if (shares_root(&s->shares)) {
+	if (shares_root(&s->shares) || s->grows) {
 		s->image = no_image();
 		return 0;
 	}
@@ -208,9 +208,11 @@ static int write_cidfile(struct sandbox *s, struct err *e)
 
 int stage_identity(struct sandbox *s, struct err *e)
 {
-	int r;
+	int r = 0;
 
-	r = loop_new(&s->loop, LOOP_ENTRIES, 0);
+	s->own_loop = !s->loop;
+	if (s->own_loop)
+		r = loop_new(&s->loop, LOOP_ENTRIES, 0);
 	if (r)
 		return err_errno(e, r, "cannot make an io_uring%s",
 				 r == -EPERM || r == -ENOSYS ? "; 'sysctl kernel.io_uring_disabled=0' allows them"
@@ -238,7 +240,7 @@ void undo_identity(struct sandbox *s)
 		unlink(s->cidfile);
 	free(s->cidfile);
 	sandbox_record_free(&s->record);
-	if (s->loop)
+	if (s->loop && s->own_loop)
 		loop_free(s->loop);
 	s->loop = NULL;
 }

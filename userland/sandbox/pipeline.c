@@ -12,12 +12,6 @@
 #include "sandbox/control.h"
 #include "sandbox/sandbox_private.h"
 
-struct stage {
-	const char *name;
-	int (*make)(struct sandbox *s, struct err *e);
-	void (*undo)(struct sandbox *s);
-};
-
 static const struct stage stages[] = {
 	{ "host", stage_host, undo_host },	       /* what must be there: root, state, /dev/kvm, options that fit */
 	{ "image", stage_image, undo_image },	       /* reference to a root file system and a configuration */
@@ -38,27 +32,27 @@ static const struct stage stages[] = {
 	{ "io", stage_io, NULL },		    /* until it ends and its output is delivered */
 };
 
-static int make_all(struct sandbox *s, size_t *made, struct err *e)
+int sandbox_make(struct sandbox *s, const struct stage *list, size_t n, size_t *made, struct err *e)
 {
 	size_t i;
 	int r = 0;
 
-	for (i = 0; !r && i < ARRAY_SIZE(stages); i++) {
-		r = stages[i].make(s, e);
-		timing_mark(&s->timing, stages[i].name);
-		log_debug("stage %s: %s", stages[i].name, r ? e->msg : "done");
+	for (i = 0; !r && i < n; i++) {
+		r = list[i].make(s, e);
+		timing_mark(&s->timing, list[i].name);
+		log_debug("stage %s: %s", list[i].name, r ? e->msg : "done");
 	}
 	*made = i;
 	return r;
 }
 
-static void undo_all(struct sandbox *s, size_t made)
+void sandbox_undo(struct sandbox *s, const struct stage *list, size_t made)
 {
 	while (made--) {
-		if (!stages[made].undo)
+		if (!list[made].undo)
 			continue;
-		stages[made].undo(s);
-		log_debug("stage %s: undone", stages[made].name);
+		list[made].undo(s);
+		log_debug("stage %s: undone", list[made].name);
 	}
 	timing_mark(&s->timing, "undo");
 }
@@ -77,7 +71,7 @@ static int exit_status(const struct sandbox *s, int r)
 	return r ? SANDBOX_EXIT_ERROR : 0;
 }
 
-static void init(struct sandbox *s, const struct sandbox_paths *paths, const struct run_options *o)
+void sandbox_init(struct sandbox *s, const struct sandbox_paths *paths, const struct run_options *o)
 {
 	*s = (struct sandbox){
 		.paths = paths,
@@ -118,15 +112,15 @@ int sandbox_run(const struct sandbox_paths *paths, const struct run_options *o, 
 	int r, status;
 
 	signals_begin();
-	init(s, paths, o);
+	sandbox_init(s, paths, o);
 	timing_begin(&s->timing);
-	r = make_all(s, &made, e);
+	r = sandbox_make(s, stages, ARRAY_SIZE(stages), &made, e);
 	status = exit_status(s, r);
 	s->record.exit_status = status;
 	/* Asked to end, it ends without a word, as any program does. */
 	if (r && s->cancelled_by)
 		*e = (struct err)ERR_INIT;
-	undo_all(s, made);
+	sandbox_undo(s, stages, made);
 	if (r) {
 		background_failed(s, status, e);
 		control_answer(s, e);

@@ -18,6 +18,16 @@
 #include "sandbox/timing.h"
 #include "sandbox/vmm.h"
 
+struct sandbox;
+
+/* A guest that is asked for its first answer. */
+struct boot {
+	struct loop_op limit_op;
+	bool asked, answered, late;
+	struct err e;
+	void (*done)(struct sandbox *s); /* NULL: whoever waits looks at answered */
+};
+
 struct sandbox {
 	const struct sandbox_paths *paths;
 	const struct run_options *options;
@@ -48,6 +58,7 @@ struct sandbox {
 
 	/* identity */
 	struct loop *loop;
+	bool own_loop;
 	struct state_sandbox home;
 	struct sandbox_record record;
 	char *cidfile; /* written: to be removed if nothing starts */
@@ -64,6 +75,7 @@ struct sandbox {
 	bool timed_out;
 
 	/* storage */
+	bool grows;	       /* a pod: shares come and go while it runs, in a tree on its folder (share_tree.h) */
 	struct vmm fsd;	       /* microvm-fsd */
 	int fsd_fd;	       /* the VMM's end of the connection to it; -1: there is no share */
 	struct loop_op fsd_op; /* waits for its end */
@@ -97,6 +109,8 @@ struct sandbox {
 
 	/* boot and on */
 	struct agent *agent;
+	struct boot boot;
+	void (*vmm_ended)(struct sandbox *s); /* told from the loop; NULL: whoever waits looks at vmm_gone */
 	bool boot_over;
 	struct output_log output; /* of a detached one */
 	struct stdio stdio;
@@ -108,6 +122,16 @@ struct sandbox {
 	bool oom_killed;
 	struct err wait_error;
 };
+
+struct stage {
+	const char *name;
+	int (*make)(struct sandbox *s, struct err *e);
+	void (*undo)(struct sandbox *s); /* NULL: nothing to undo */
+};
+void sandbox_init(struct sandbox *s, const struct sandbox_paths *paths, const struct run_options *o);
+/* In order until one fails; *made: how many were begun, which are undone in reverse. */
+int sandbox_make(struct sandbox *s, const struct stage *list, size_t n, size_t *made, struct err *e);
+void sandbox_undo(struct sandbox *s, const struct stage *list, size_t made);
 
 /* ---- stages, in the order of pipeline.c; undo takes back what there is of it -------------------------------------- */
 
@@ -142,6 +166,8 @@ int fileserver_error(struct sandbox *s, struct err *e);
 void fileserver_end(struct sandbox *s);
 /* The container is made, and what is new among its volumes has the image's files. */
 int storage_filled(struct sandbox *s, struct err *e);
+/* Of a bind mount of config.json: is it a file or folder; nothing else works in a guest. */
+int share_check_spec_source(const char *source, size_t mount, struct err *e);
 /* Mounts and devices into the container's spec. */
 void storage_fill_spec(struct sandbox *s);
 int stage_vmspec(struct sandbox *s, struct err *e);
@@ -152,6 +178,9 @@ int stage_spec(struct sandbox *s, struct err *e);
 void undo_spec(struct sandbox *s);
 int stage_boot(struct sandbox *s, struct err *e);
 void undo_boot(struct sandbox *s);
+/* Its halves, for who does not wait: asks, and boot.done comes from the loop; then why it failed, or 0. */
+int boot_ask(struct sandbox *s, struct err *e);
+int boot_result(struct sandbox *s, struct err *e);
 int stage_stdio(struct sandbox *s, struct err *e);
 void undo_stdio(struct sandbox *s);
 int stage_create(struct sandbox *s, struct err *e);

@@ -7,7 +7,9 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/guest.h"
 #include "base/util.h"
+#include "oci/pb.h"
 #include "sandbox/bundle.h"
 #include "sandbox/state.h"
 
@@ -470,7 +472,7 @@ static int parse_disks(const struct strv *list, struct shares *out, struct err *
 	return 0;
 }
 
-static bool mount_is_read_only(const Microvm__Mount *m)
+bool share_spec_is_read_only(const Microvm__Mount *m)
 {
 	bool ro = false;
 	size_t i;
@@ -481,6 +483,12 @@ static bool mount_is_read_only(const Microvm__Mount *m)
 		else if (str_eq(m->options[i], "rw"))
 			ro = false;
 	return ro;
+}
+
+void share_spec_mount(Microvm__Mount *m, size_t number)
+{
+	pb_set(&m->type, xstrdup("bind"));
+	pb_set(&m->source, xasprintf(GUEST_SHARE_PATH "/%zu", number));
 }
 
 /* In the order of config.json, whose mounts they are: behind the root there is nothing else. */
@@ -500,7 +508,7 @@ static int add_bundle_mounts(const struct bundle *b, struct shares *out, struct 
 		out->v[out->n++] = (struct share){ .kind = SHARE_SPEC,
 						   .source = xstrdup(m->source),
 						   .target = xstrdup(m->destination),
-						   .read_only = mount_is_read_only(m),
+						   .read_only = share_spec_is_read_only(m),
 						   .mount = i };
 	}
 	return 0;

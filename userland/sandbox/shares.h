@@ -8,6 +8,7 @@
 
 #include "base/err.h"
 #include "base/vmspec.h"
+#include "guest-agent/agent.pb-c.h"
 #include "sandbox/options.h"
 
 #define SHARES_MAX 64u
@@ -55,6 +56,10 @@ void disk_free(struct disk *d);
 /* All of a run; outer targets come before inner ones, the root first. -EINVAL: a target is given twice. */
 int shares_parse(const struct run_options *o, struct shares *out, struct err *e);
 void shares_free(struct shares *s);
+/* Of a bind mount of config.json. */
+bool share_spec_is_read_only(const Microvm__Mount *m);
+/* Makes it one of the share of that number in the guest. */
+void share_spec_mount(Microvm__Mount *m, size_t number);
 /* The root's share; NULL: the root is an image's. */
 const struct share *shares_root(const struct shares *s);
 

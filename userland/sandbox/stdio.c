@@ -2,6 +2,8 @@
 #include "sandbox/stdio.h"
 
 #include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -17,7 +19,7 @@ int stdio_check(bool interactive, bool tty, bool detach, struct err *e)
 	return 0;
 }
 
-int stdio_open(struct stdio *io, struct loop *loop, const char *socket, const struct stdio_options *o, struct err *e)
+static void begin(struct stdio *io, struct loop *loop, const struct stdio_options *o)
 {
 	const bool wanted[3] = { o->interactive && !o->log, true, !o->tty };
 	int i;
@@ -26,8 +28,19 @@ int stdio_open(struct stdio *io, struct loop *loop, const char *socket, const st
 	io->log = o->log;
 	for (i = 0; i < 3; i++) {
 		io->fd[i] = -1;
-		io->token[i] = wanted[i] && !o->quiet ? agent_stdio_token() : 0;
+		io->local[i] = o->fds ? o->fds[i] : i;
+		if (wanted[i] && !o->quiet && (io->local[i] >= 0 || (!i && o->hold_input)))
+			io->token[i] = agent_stdio_token();
+		else
+			io->token[i] = 0;
 	}
+	io->in_held = o->hold_input && io->token[0];
+	io->in_dialed = false;
+}
+
+int stdio_open(struct stdio *io, struct loop *loop, const char *socket, const struct stdio_options *o, struct err *e)
+{
+	begin(io, loop, o);
 	return agent_stdio_open(socket, io->token, io->fd, 3, STREAMS_TIMEOUT_MS, e);
 }
 
@@ -39,12 +52,19 @@ void stdio_fill(const struct stdio *io, Microvm__Stdio *msg)
 	msg->stderr = io->token[2];
 }
 
+static void tell(struct stdio *io)
+{
+	if (io->changed)
+		io->changed(io);
+}
+
 static void on_ended(struct forward *f, int reason)
 {
 	struct stdio *io = f->opaque;
 
 	if (f == &io->in) {
 		io->in_open = false;
+		tell(io);
 		return;
 	}
 	if (reason && reason != -EPIPE && reason != -ECANCELED && !io->write_error)
@@ -53,6 +73,7 @@ static void on_ended(struct forward *f, int reason)
 	if (reason)
 		cleanup_closep(f == &io->out ? &io->fd[1] : &io->fd[2]);
 	*(f == &io->out ? &io->out_open : &io->err_open) = false;
+	tell(io);
 }
 
 static void to_log(struct forward *f, const void *data, size_t len)
@@ -77,6 +98,26 @@ static void start_output(struct stdio *io, struct forward *f, int from, int to)
 	forward_start(f, io->loop);
 }
 
+static void start_stream(struct stdio *io, unsigned int n)
+{
+	if (io->fd[n] < 0)
+		return;
+	if (n) {
+		start_output(io, n == 1 ? &io->out : &io->err, io->fd[n], io->local[n]);
+		return;
+	}
+	io->in = (struct forward){
+		.in = io->local[0],
+		.in_kind = FORWARD_FD,
+		.out = io->fd[0],
+		.out_kind = FORWARD_SOCKET,
+		.ended = on_ended,
+		.opaque = io,
+	};
+	io->in_open = true;
+	forward_start(&io->in, io->loop);
+}
+
 int stdio_start(struct stdio *io, const struct stdio_options *o, struct err *e)
 {
 	if (o->tty && o->interactive && !o->inherit && !io->log && isatty(0)) {
@@ -86,28 +127,118 @@ int stdio_start(struct stdio *io, const struct stdio_options *o, struct err *e)
 			return r;
 		io->raw = true;
 	}
-	if (io->fd[1] >= 0)
-		start_output(io, &io->out, io->fd[1], 1);
-	if (io->fd[2] >= 0)
-		start_output(io, &io->err, io->fd[2], 2);
-	if (io->fd[0] >= 0) {
-		io->in = (struct forward){
-			.in = 0,
-			.in_kind = FORWARD_FD,
-			.out = io->fd[0],
-			.out_kind = FORWARD_SOCKET,
-			.ended = on_ended,
-			.opaque = io,
-		};
-		io->in_open = true;
-		forward_start(&io->in, io->loop);
+	start_stream(io, 1);
+	start_stream(io, 2);
+	start_stream(io, 0);
+	return 0;
+}
+
+/* ---- without waiting ---------------------------------------------------------------------------------------------- */
+
+static bool *open_flag(struct stdio *io, unsigned int n)
+{
+	return n == 0 ? &io->in_open : n == 1 ? &io->out_open : &io->err_open;
+}
+
+/* Nothing ever came. */
+static void input_over(struct stdio *io)
+{
+	cleanup_closep(&io->fd[0]);
+	io->in_held = io->in_dialed = io->in_open = false;
+	tell(io);
+}
+
+/* The guest has answered, or its VM has ended. */
+static void on_dialed(struct loop_op *op, int res)
+{
+	struct stdio_dial *d = container_of(op, struct stdio_dial, op);
+	struct stdio *io = d->io;
+	const unsigned int n = (unsigned int)(d - io->dial);
+	struct err e = ERR_INIT;
+
+	if (res > 0 && !agent_stdio_finish(io->fd[n], io->socket, io->token[n], 0, &e)) {
+		if (!n && io->in_held)
+			io->in_dialed = true;
+		else if (!n && io->local[0] < 0)
+			input_over(io);
+		else
+			start_stream(io, n);
+		return;
+	}
+	cleanup_closep(&io->fd[n]);
+	*open_flag(io, n) = false;
+	tell(io);
+}
+
+int stdio_connect(struct stdio *io, struct loop *loop, const char *socket, const struct stdio_options *o, struct err *e)
+{
+	unsigned int n;
+
+	begin(io, loop, o);
+	io->socket = xstrdup(socket);
+	for (n = 0; n < 3; n++) {
+		io->dial[n].io = io;
+		loop_op_init(&io->dial[n].op, on_dialed);
+		if (!io->token[n])
+			continue;
+		io->fd[n] = agent_stdio_dial(socket, e);
+		if (io->fd[n] < 0)
+			break;
+	}
+	if (n < 3) {
+		while (n--)
+			cleanup_closep(&io->fd[n]);
+		free(take_ptr(io->socket));
+		io->loop = NULL;
+		return -e->code;
+	}
+	for (n = 0; n < 3; n++) {
+		if (io->fd[n] < 0)
+			continue;
+		*open_flag(io, n) = true;
+		loop_poll(loop, &io->dial[n].op, io->fd[n], POLLIN);
 	}
 	return 0;
 }
 
+void stdio_input(struct stdio *io, int fd)
+{
+	if (!io->in_held)
+		return;
+	io->in_held = false;
+	io->local[0] = fd;
+	if (!io->in_dialed)
+		return; /* then it starts by itself */
+	if (fd < 0)
+		input_over(io);
+	else
+		start_stream(io, 0);
+}
+
+void stdio_end(struct stdio *io)
+{
+	unsigned int n;
+
+	if (io->in_held && io->in_dialed)
+		input_over(io);
+	for (n = 0; io->loop && n < 3; n++)
+		if (loop_op_busy(&io->dial[n].op))
+			loop_cancel(io->loop, &io->dial[n].op);
+	forward_cancel(&io->in);
+	forward_cancel(&io->out);
+	forward_cancel(&io->err);
+}
+
+bool stdio_idle(const struct stdio *io)
+{
+	return !io->in_open && !io->out_open && !io->err_open;
+}
+
 void stdio_stop_input(struct stdio *io)
 {
-	if (io->in_open)
+	if (io->in_held && io->in_dialed)
+		input_over(io);
+	else if (io->in_open)
 		forward_cancel(&io->in);
 }
 
@@ -160,9 +291,7 @@ void stdio_close(struct stdio *io)
 
 	if (!io->loop)
 		return;
-	forward_cancel(&io->in);
-	forward_cancel(&io->out);
-	forward_cancel(&io->err);
+	stdio_end(io);
 	for (i = 0; i < 64 && (io->in_open || io->out_open || io->err_open); i++)
 		if (loop_run_once(io->loop, true) < 0)
 			break;
@@ -178,5 +307,6 @@ void stdio_close(struct stdio *io)
 		forward_free(&io->err);
 	for (i = 0; i < 3; i++)
 		cleanup_closep(&io->fd[i]);
+	free(take_ptr(io->socket));
 	io->loop = NULL;
 }

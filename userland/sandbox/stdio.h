@@ -16,13 +16,22 @@
 
 struct stdio {
 	struct loop *loop;
-	int fd[3]; /* our ends of the streams; -1: /dev/null over there */
+	int fd[3];    /* our ends of the streams; -1: /dev/null over there */
+	int local[3]; /* what they are connected to */
 	uint64_t token[3];
+	struct stdio_dial {
+		struct stdio *io;
+		struct loop_op op;
+	} dial[3];		     /* of stdio_connect */
+	char *socket;		     /* likewise */
 	struct forward in, out, err; /* stdin to fd[0], fd[1] to stdout, fd[2] to stderr */
 	bool in_open, out_open, err_open;
-	bool raw;		/* our terminal is */
-	struct output_log *log; /* where a detached one's output goes; NULL otherwise */
-	int write_error;	/* what our stdout or stderr failed with, but -EPIPE; 0: nothing */
+	bool in_held, in_dialed; /* of stdio_connect: waits for stdio_input() */
+	bool raw;		 /* our terminal is */
+	struct output_log *log;	 /* where a detached one's output goes; NULL otherwise */
+	int write_error;	 /* what our stdout or stderr failed with, but -EPIPE; 0: nothing */
+	/* A stream has ended. May free the whole when stdio_idle(). NULL: whoever waits looks. */
+	void (*changed)(struct stdio *io);
 };
 
 struct stdio_options {
@@ -30,6 +39,9 @@ struct stdio_options {
 	bool inherit; /* the terminal is one that was made for it, and raw */
 	struct output_log *log;
 	bool quiet; /* detached without a log: no streams at all */
+	/* Files in place of our stdin, stdout and stderr; they stay the caller's. -1: no such stream. NULL: ours. */
+	const int *fds;
+	bool hold_input; /* with fds: its first comes later */
 };
 
 /* The tty rules of docker: -it wants a terminal as stdin. -ENOTTY. */
@@ -41,6 +53,17 @@ int stdio_open(struct stdio *io, struct loop *loop, const char *socket, const st
 void stdio_fill(const struct stdio *io, Microvm__Stdio *msg);
 /* Bytes flow from here on; the terminal becomes raw if it has to. */
 int stdio_start(struct stdio *io, const struct stdio_options *o, struct err *e);
+/*
+ * Both, without waiting, for fds: each stream flows when the guest has taken it. stdio_fill() is for a request that is sent
+ * meanwhile.
+ */
+int stdio_connect(struct stdio *io, struct loop *loop, const char *socket, const struct stdio_options *o,
+		  struct err *e);
+/* What was held: the input comes from there; -1: it is over. */
+void stdio_input(struct stdio *io, int fd);
+/* Asks for the end of all streams; it has come when stdio_idle(). */
+void stdio_end(struct stdio *io);
+bool stdio_idle(const struct stdio *io);
 /* No more input goes in; output still comes. */
 void stdio_stop_input(struct stdio *io);
 /* All output has been delivered, or can't be any more. */

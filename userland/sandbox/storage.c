@@ -147,6 +147,20 @@ static int use_volume(struct sandbox *s, struct share *share, struct err *e)
 
 /* ---- shares ------------------------------------------------------------------------------------------------------- */
 
+int share_check_spec_source(const char *source, size_t mount, struct err *e)
+{
+	struct stat st;
+
+	if (stat(source, &st) < 0 || S_ISDIR(st.st_mode) || S_ISREG(st.st_mode))
+		return 0; /* what isn't there is told by who wants it */
+	return err_set(e, ENOTSUP,
+		       "config.json: mounts[%zu]: %s is a %s of the host, which works in no guest; leave it out", mount,
+		       source,
+		       S_ISSOCK(st.st_mode)   ? "socket"
+		       : S_ISFIFO(st.st_mode) ? "pipe"
+					      : "device");
+}
+
 static int find_source(struct sandbox *s, struct share *share, struct err *e)
 {
 	struct stat st;
@@ -154,14 +168,8 @@ static int find_source(struct sandbox *s, struct share *share, struct err *e)
 
 	if (share->kind == SHARE_VOLUME)
 		return use_volume(s, share, e);
-	if (!stat(share->source, &st) && share->kind == SHARE_SPEC && !S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode))
-		return err_set(
-			e, ENOTSUP,
-			"config.json: mounts[%zu]: %s is a %s of the host, which works in no guest; leave it out",
-			share->mount, share->source,
-			S_ISSOCK(st.st_mode)   ? "socket"
-			: S_ISFIFO(st.st_mode) ? "pipe"
-					       : "device");
+	if (share->kind == SHARE_SPEC && (r = share_check_spec_source(share->source, share->mount, e)))
+		return r;
 	if (!stat(share->source, &st))
 		return share->kind == SHARE_ROOTFS && !S_ISDIR(st.st_mode)
 			       ? err_set(e, ENOTDIR, "--rootfs %s: it is not a folder; what is in one is a root",
@@ -301,10 +309,7 @@ void storage_fill_spec(struct sandbox *s)
 		const struct share *share = &s->shares.v[i];
 
 		if (share->kind == SHARE_SPEC) {
-			Microvm__Mount *m = s->spec->mounts[share->mount];
-
-			pb_set(&m->type, xstrdup("bind"));
-			pb_set(&m->source, xasprintf(GUEST_SHARE_PATH "/%zu", i));
+			share_spec_mount(s->spec->mounts[share->mount], i);
 		} else if (share->kind != SHARE_ROOTFS) {
 			insert_mount(s->spec,
 				     share->kind == SHARE_TMPFS ? tmpfs_mount(share)

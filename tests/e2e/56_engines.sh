@@ -1,0 +1,68 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# Real engines over microvm-runtime, configured as docs/engines.md says.
+# shellcheck source=tests/e2e/engines.sh
+. "$(dirname "${BASH_SOURCE[0]}")/engines.sh"
+
+# The page's configuration, with the program of this build. What podman keeps lies in tmpfs, and goes with them.
+podman_begin() {
+	mkdir -p /etc/containers "$work/lib" "$work/run"
+	installed microvm-runtime
+	from_page podman toml >/etc/containers/containers.conf
+	grep -q microvm-runtime /etc/containers/containers.conf || die "the page has no configuration for podman"
+	echo '{"default": [{"type": "insecureAcceptAnything"}]}' >/etc/containers/policy.json
+	mount -t tmpfs tmpfs "$work/lib"
+	run pm pull -q "oci:$layout:busybox"
+	status_is 0
+	image=$out
+}
+pm() { podman --root "$work/lib/storage" --runroot "$work/run/podman" --tmpdir "$work/run/tmp" --cgroup-manager cgroupfs --events-backend file "$@"; }
+podman_end() {
+	run pm rm -fa -t 0
+	status_is 0
+	until_ok no_vmm
+	pm unmount -a >/dev/null 2>&1 || true
+	umount -R "$work/lib/storage/overlay" 2>/dev/null || true
+	umount -R "$work/lib"
+	rm -rf /run/netns /run/libpod /run/crun /run/lock/libpod* /dev/shm/libpod* /etc/containers/containers.conf
+	rm -rf "${work:?}/run" /run/microvm-runtime /run/containers
+	rmdir /sys/fs/cgroup/libpod_parent/* /sys/fs/cgroup/libpod_parent 2>/dev/null || true
+}
+
+test_podman() { # limit 400 s
+	podman_begin
+	run pm run --rm "$image" echo hello
+	status_is 0
+	out_is hello
+	run pm run --rm "$image" sh -c 'uname -r; exit 3'
+	status_is 3
+	[ "$out" != "$(uname -r)" ] || die "that is the host's kernel"
+	echo piped | pm run -i --rm "$image" cat >"$work/out2"
+	is "$(cat "$work/out2")" piped
+	run pm run --rm "$image" nosuchcommand
+	status_is 126
+	err_has "not found"
+	run pm run -d --name box -v "$work:/host:ro" "$image" sh -c 'echo started; trap "echo bye; exit 5" TERM; while :; do sleep 0.1; done'
+	status_is 0
+	until_ok grep -q started <(pm logs box)
+	run pm exec box sh -c 'ls /host/out; exit 6'
+	status_is 6
+	out_is /host/out
+	run pm ps --format '{{.Names}} {{.Status}}'
+	out_has "box Up"
+	run pm pause box
+	status_is 0
+	run pm unpause box
+	status_is 0
+	run pm stop -t 20 box
+	status_is 0
+	is "$(pm inspect box --format '{{.State.ExitCode}}')" 5
+	run pm logs box
+	out_is $'started\nbye'
+	run pm rm box
+	status_is 0
+	run pm run --rm --network host "$image" true
+	[ "$status" != 0 ] || die "a guest has no network of the host"
+	err_has "network"
+	podman_end
+}

@@ -1,0 +1,295 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# Debian's containerd with the shim: every verb of ctr, and ends of every kind.
+# shellcheck source=tests/e2e/engines.sh
+. "$(dirname "${BASH_SOURCE[0]}")/engines.sh"
+
+runtime=io.containerd.microvm.v2
+image=example.org/busybox:busybox
+tasks=/run/containerd/io.containerd.runtime.v2.task/default
+
+daemon() {
+	containerd -l warn -c "$work/config.toml" --root "$work/lib/root" >>"$work/containerd.log" 2>&1 &
+	daemon=$!
+	until_ok ctr version
+}
+# What containerd keeps lies in tmpfs, and goes with it. Plugins that find nothing to work with here only cost time.
+containerd_begin() {
+	mkdir -p "$work/lib"
+	mount -t tmpfs tmpfs "$work/lib"
+	installed containerd-shim-microvm-v2
+	from_page containerd toml >"$work/config.toml"
+	sed -i "/^disable_apparmor/a sandbox_image = \"$image\"" "$work/config.toml"
+	grep -q $runtime "$work/config.toml" || die "the page has no configuration for containerd"
+	trap containerd_failed EXIT
+	daemon
+	tar -C "$(pausing_layout)" -cf "$work/image.tar" .
+	ctr image import --base-name example.org/busybox "$work/image.tar"
+}
+# The image does for a pod's first container, too.
+pausing_layout() {
+	local dir
+	dir=$(own_layout)
+	edit_config "$dir" busybox '.config.Cmd = ["sleep", "100000"]'
+	echo "$dir"
+}
+containerd_failed() {
+	[ "$?" = 0 ] || tail -n 40 "$work/containerd.log"
+}
+containerd_end() {
+	is "$(ctr task ls -q)" "" "tasks at the end"
+	kill "$daemon"
+	wait "$daemon" || true
+	until_ok no_vmm
+	[ -z "$(ls -A "$tasks" 2>/dev/null)" ] || die "bundles are left: $(ls "$tasks")"
+	[ -z "$(ls -A "$state/shim" "$state/sandboxes")" ] || die "left in the state: $(find "$state")"
+	umount "$work/lib"
+	rm -rf /run/containerd /opt/containerd
+	trap - EXIT
+}
+
+# `new ID COMMAND…`: a detached container.
+new() { run ctr run -d --runtime $runtime $image "$@"; status_is 0; }
+in_state() { ctr task ls | awk -v n="$1" -v s="$2" '$1 == n && $3 == s { ok = 1 } END { exit !ok }'; }
+# What the first process ended with, which ctr says, and does not exit with.
+deleted_with() { # ID STATUS
+	run ctr task delete "$1"
+	status_is 0
+	err_has "exit code $2"
+	ctr container delete "$1"
+}
+gone() { ! ctr task ls -q | grep -qx "$1"; }
+end_all() { # ID…
+	local id
+	for id; do
+		ctr task kill -s KILL "$id" || true
+		until_ok in_state "$id" STOPPED
+		run ctr task delete "$id"
+		ctr container delete "$id"
+	done
+}
+
+test_ctr_run() { # limit 400 s
+	containerd_begin
+	ctr events >"$work/events" &
+	local events=$!
+	run ctr run --rm --runtime $runtime $image one sh -c 'echo out; echo err >&2; uname -r; exit 7'
+	status_is 7
+	out_has out
+	err_has err
+	[[ $out != *"$(uname -r)"* ]] || die "that is the host's kernel"
+	mkdir "$work/folder"
+	run ctr run --rm --runtime $runtime --env GREETING=hello --cwd /tmp \
+		--mount "type=bind,src=$work/folder,dst=/folder,options=rbind:rw" $image two \
+		sh -c 'echo $GREETING; pwd; echo made >/folder/file'
+	status_is 0
+	out_is $'hello\n/tmp'
+	is "$(cat "$work/folder/file")" made
+	echo piped | ctr run --rm --runtime $runtime $image three cat >"$work/out2"
+	is "$(cat "$work/out2")" piped
+	run script -qec "ctr run --rm --tty --runtime $runtime $image four sh -c 'test -t 0 && tty; stty size'" /dev/null </dev/null
+	out_has /dev/pts
+	kill $events
+	wait $events || true
+	is "$(grep -o '/tasks/[a-z-]*' "$work/events" | head -n 4 | tr '\n' ' ')" "/tasks/create /tasks/start /tasks/exit /tasks/delete "
+	# What a VM can't give is refused by name.
+	run ctr run --rm --net-host --runtime $runtime $image five true
+	[ "$status" != 0 ] || die "a guest has no network of the host"
+	err_has "network namespace"
+	run ctr run --rm --device /dev/kvm --runtime $runtime $image five true
+	[ "$status" != 0 ] || die "a guest has no device of the host"
+	err_has /dev/kvm
+	run ctr run --rm --runtime $runtime $image five nosuchcommand
+	[ "$status" != 0 ] || die "there is no such command"
+	err_has nosuchcommand
+	# It is found out at its start, so the task is there.
+	until_ok in_state five STOPPED
+	ctr task delete five
+	ctr container delete five
+	containerd_end
+}
+
+test_ctr_task() { # limit 400 s
+	containerd_begin
+	new box sh -c 'trap "exit 5" TERM; sleep 1000 & while :; do sleep 0.1; done'
+	in_state box RUNNING || die "it does not run"
+	run ctr task exec --exec-id x box sh -c 'cat; exit 6' < <(echo piped)
+	status_is 6
+	out_is piped
+	run ctr task exec --exec-id x --cwd /tmp box pwd
+	status_is 0
+	out_is /tmp
+	run ctr task exec --exec-id x box nosuchcommand
+	[ "$status" != 0 ] || die "there is no such command"
+	run ctr task ps box
+	status_is 0
+	[ "$(wc -l <<<"$out")" -ge 3 ] || die "a shell and its sleep are two processes: $out"
+	run ctr task metrics --format json box
+	status_is 0
+	[ "$(jq .memory.usage <<<"$out")" -gt 0 ] || die "no memory is used: $out"
+	run ctr task pause box
+	status_is 0
+	in_state box PAUSED || die "it is not paused"
+	run ctr task resume box
+	status_is 0
+	in_state box RUNNING || die "it does not go on"
+	run ctr task checkpoint box
+	[ "$status" != 0 ] || die "a VM can't be saved"
+	err_has "not implemented"
+	run ctr task delete box
+	[ "$status" != 0 ] || die "it runs"
+	run ctr task kill -s TERM box
+	status_is 0
+	until_ok in_state box STOPPED
+	run ctr task kill -s TERM box
+	deleted_with box 5
+	# Output that nobody reads makes the container wait, and nobody else.
+	new flood sh -c 'while :; do echo 0123456789012345678901234567890123456789; done'
+	new other sleep 1000
+	ctr task attach flood | head -n 3 >"$work/attached" || true
+	is "$(head -n 1 "$work/attached" | cut -c1-40 | tr -d '0-9')" ""
+	# To a file, and to a program.
+	run ctr run -d --log-uri "file://$work/log" --runtime $runtime $image file sh -c 'echo in the file'
+	status_is 0
+	until_ok in_state file STOPPED
+	is "$(cat "$work/log")" "in the file"
+	ctr task delete file
+	ctr container delete file
+	end_all flood other
+	containerd_end
+}
+
+# Whoever is killed: the task has ended once, `delete` works, and nothing is left.
+test_ctr_killed() { # limit 400 s
+	local before shim
+	containerd_begin
+	new vm sleep 1000
+	pkill -9 -x microvm-vmm
+	until_ok in_state vm STOPPED
+	deleted_with vm 137
+	new server sleep 1000
+	pkill -9 -x microvm-fsd
+	until_ok in_state server STOPPED
+	deleted_with server 137
+	new shim sleep 1000
+	shim=$(cat "$tasks/shim/shim.pid")
+	ctr events >"$work/events" &
+	local events=$!
+	sleep 1
+	kill -9 "$shim"
+	until_ok gone shim
+	kill $events
+	wait $events || true
+	is "$(grep -c /tasks/exit "$work/events")" 1 "exit events"
+	ctr container delete shim
+	until_ok no_vmm
+	# containerd away and back: the shim goes on, and what happened meanwhile is told.
+	new stays sh -c 'while [ ! -e /stop ]; do sleep 0.1; done; exit 9'
+	before=$(cat "$tasks/stays/shim.pid")
+	kill -9 "$daemon"
+	wait "$daemon" || true
+	daemon
+	in_state stays RUNNING || die "it does not run any more"
+	is "$(cat "$tasks/stays/shim.pid")" "$before"
+	run ctr task exec --exec-id x stays touch /stop
+	status_is 0
+	until_ok in_state stays STOPPED
+	deleted_with stays 9
+	containerd_end
+}
+
+# ---- pods, by the CRI ------------------------------------------------------------------------------------------------
+
+cri() { "$(dirname "${BASH_SOURCE[0]}")/cri.py" "$@"; }
+
+# Until a sandbox has a network device, a plugin that makes no interface stands for CNI's.
+no_network() {
+	mkdir -p /etc/cni/net.d /opt/cni/bin
+	cat >/opt/cni/bin/nothing <<-'END'
+		#!/bin/sh
+		[ "$CNI_COMMAND" != ADD ] || echo '{"cniVersion":"0.4.0","interfaces":[{"name":"eth0","sandbox":"'"$CNI_NETNS"'"}],
+			"ips":[{"version":"4","interface":0,"address":"10.9.0.2/24"}]}'
+	END
+	chmod +x /opt/cni/bin/nothing
+	ln -s nothing /opt/cni/bin/loopback
+	echo '{"cniVersion":"0.4.0","name":"none","plugins":[{"type":"nothing"}]}' >/etc/cni/net.d/10-none.conflist
+}
+pod_config() { # NAME NETWORK-MODE
+	jq -nc --arg n "$1" --argjson m "$2" '{metadata: {name: $n, uid: ("uid-" + $n), namespace: "default"}, hostname: $n,
+		linux: {security_context: {namespace_options: {network: $m, pid: 1}}}}'
+}
+container() { # POD NAME COMMAND… prints its id
+	local pod=$1 name=$2
+	shift 2
+	cri CreateContainer "$(jq -nc --arg p "$pod" --arg n "$name" --arg i "$image" --argjson pod "$(pod_config web 0)" --arg d "$work/volume" '
+		{pod_sandbox_id: $p, sandbox_config: $pod, config: {metadata: {name: $n}, image: {image: $i}, command: $ARGS.positional,
+		mounts: [{container_path: "/volume", host_path: $d}], linux: {security_context: {namespace_options: {pid: 1}}}}}' --args -- "$@")" |
+		jq -r .container_id
+}
+in_pod() { # CONTAINER COMMAND…: what it prints
+	local id=$1
+	shift
+	cri ExecSync "$(jq -nc --arg c "$id" '{container_id: $c, cmd: $ARGS.positional, timeout: 60}' --args -- "$@")"
+}
+about() { jq -nc --arg k "$1" --arg v "$2" '{($k): $v}'; }
+cri_ready() { cri Status '{}'; }
+
+test_pod() { # limit 400 s
+	local pod one two
+	no_network
+	containerd_begin
+	until_ok cri_ready
+	ctr -n k8s.io image import --base-name example.org/busybox "$work/image.tar"
+	mkdir "$work/volume"
+	run cri RunPodSandbox "$(jq -nc --argjson c "$(pod_config web 2)" '{config: $c, runtime_handler: "microvm"}')"
+	[ "$status" != 0 ] || die "a guest has no network of the host"
+	err_has "namespace in linux.namespaces"
+	run cri RunPodSandbox "$(jq -nc --argjson c "$(pod_config web 0)" '{config: $c, runtime_handler: "microvm"}')"
+	status_is 0
+	pod=$(jq -r .pod_sandbox_id <<<"$out")
+	one=$(container "$pod" one sh -c 'mkdir /www; echo from one >/www/index.html; httpd -f -p 127.0.0.1:8080 -h /www')
+	run cri StartContainer "$(about container_id "$one")"
+	status_is 0
+	is "$(pgrep -c -x microvm-vmm)" 1 "VMs of a pod"
+	# The second comes while the first runs.
+	two=$(container "$pod" two sleep 1000)
+	run cri StartContainer "$(about container_id "$two")"
+	status_is 0
+	is "$(pgrep -c -x microvm-vmm)" 1 "VMs of a pod"
+	run in_pod "$two" sh -c 'for i in 1 2 3 4 5 6 7 8 9; do wget -qO- http://127.0.0.1:8080 && break; sleep 1; done; hostname'
+	status_is 0
+	is "$(jq -r .stdout <<<"$out")" $'from one\nweb'
+	# What is written to a volume is there for the other one, and on the host; an update of the host's arrives.
+	in_pod "$one" sh -c 'echo shared >/volume/file' >"$work/none"
+	run in_pod "$two" cat /volume/file
+	is "$(jq -r .stdout <<<"$out")" shared
+	echo updated >"$work/volume/new"
+	mv "$work/volume/new" "$work/volume/file"
+	run in_pod "$two" sh -c 'for i in 1 2 3 4 5; do grep -q updated /volume/file && break; sleep 1; done; cat /volume/file; exit 4'
+	is "$(jq -r '.stdout, .exit_code' <<<"$out")" $'updated\n\n4'
+	run cri StopContainer "$(jq -nc --arg c "$one" '{container_id: $c, timeout: 0}')"
+	status_is 0
+	run cri RemoveContainer "$(about container_id "$one")"
+	status_is 0
+	run in_pod "$two" true
+	status_is 0
+	run cri StopPodSandbox "$(about pod_sandbox_id "$pod")"
+	status_is 0
+	until_ok no_vmm
+	run cri RemovePodSandbox "$(about pod_sandbox_id "$pod")"
+	status_is 0
+	containerd_end
+	rm -rf /etc/cni /opt/cni
+}
+
+test_ctr_parallel() { # limit 400 s
+	local i pids=()
+	containerd_begin
+	for i in {1..20}; do
+		ctr run --rm --runtime $runtime $image "p$i" echo "out $i" >"$work/p$i" 2>&1 &
+		pids+=($!)
+	done
+	for i in "${pids[@]}"; do wait "$i" || die "one failed: $(cat "$work"/p*)"; done
+	for i in {1..20}; do is "$(cat "$work/p$i")" "out $i"; done
+	containerd_end
+}

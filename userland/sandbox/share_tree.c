@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "sandbox/share_tree.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/util.h"
+
+#define DATA_MAX 4095u /* mount(2) takes a page */
+
+static const unsigned long tree_flags = MS_NOSUID | MS_NODEV | MS_NOEXEC;
+
+int share_tree_own_mounts(struct err *e)
+{
+	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
+		return err_errno(e, errno, "mounts of its own");
+	return 0;
+}
+
+int share_tree_make(const char *path, bool grows, struct err *e)
+{
+	if (mount("shares", path, "tmpfs", tree_flags, "size=256k,mode=0755") < 0)
+		return err_errno(e, errno, "a tmpfs on %s", path);
+	if (grows && mount(NULL, path, NULL, MS_SHARED, NULL) < 0) {
+		err_errno(e, errno, "%s: sharing it", path);
+		umount2(path, MNT_DETACH);
+		return -e->code;
+	}
+	return 0;
+}
+
+void share_tree_end(const char *path)
+{
+	/* Lazily, with all that is mounted in it. */
+	umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW);
+}
+
+int share_tree_close(const char *path, struct err *e)
+{
+	return mount(NULL, path, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | tree_flags, NULL) < 0
+		       ? err_errno(e, errno, "%s read-only", path)
+		       : 0;
+}
+
+int share_tree_enter(const char *path, struct err *e)
+{
+	int r = share_tree_own_mounts(e);
+
+	return r ? r : share_tree_close(path, e);
+}
+
+/* ---- shares ------------------------------------------------------------------------------------------------------- */
+
+static void place_of(char at[], size_t size, const char *path, size_t number)
+{
+	snprintf(at, size, "%s/%zu", path, number);
+}
+
+int share_tree_take(const char *source, struct err *e)
+{
+	int tree = open_tree(AT_FDCWD, source, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
+
+	return tree < 0 ? err_errno(e, errno, "%s", source) : tree;
+}
+
+static int make_place(const char *at, bool folder)
+{
+	_cleanup_close_ int file = -1;
+
+	if (folder)
+		return mkdir(at, 0755) < 0 ? -errno : 0;
+	file = open(at, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+	return file < 0 ? -errno : 0;
+}
+
+static int attach(const char *at, int tree, const char *source, bool read_only, struct err *e)
+{
+	/* A slave: else an end in the tree would be one on the host, too. */
+	struct mount_attr attr = { .attr_set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, .propagation = MS_SLAVE };
+
+	if (read_only)
+		attr.attr_set |= MOUNT_ATTR_RDONLY;
+	if (mount_setattr(tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &attr, sizeof(attr)) < 0)
+		return err_errno(e, errno, "%s can't be made %s", source, read_only ? "read-only" : "a share");
+	if (move_mount(tree, "", AT_FDCWD, at, MOVE_MOUNT_F_EMPTY_PATH) < 0)
+		return err_errno(e, errno, "%s can't be shared", source);
+	return 0;
+}
+
+int share_tree_add(const char *path, size_t number, int tree, const char *source, bool read_only, struct err *e)
+{
+	char at[4096];
+	struct stat st;
+	int r;
+
+	place_of(at, sizeof(at), path, number);
+	if (fstat(tree, &st) < 0)
+		return err_errno(e, errno, "%s", source);
+	r = make_place(at, S_ISDIR(st.st_mode));
+	if (r)
+		return err_errno(e, r, "a place for %s", source);
+	r = attach(at, tree, source, read_only, e);
+	if (r)
+		share_tree_remove(path, number);
+	return r;
+}
+
+void share_tree_remove(const char *path, size_t number)
+{
+	char at[4096];
+
+	place_of(at, sizeof(at), path, number);
+	/* A folder of a root may have several, one over the other. */
+	while (!umount2(at, MNT_DETACH | UMOUNT_NOFOLLOW))
+		;
+	if (unlink(at) < 0 && (errno == EISDIR || errno == EPERM))
+		rmdir(at);
+}
+
+/* ---- mounts of engines ---------------------------------------------------------------------------------------------- */
+
+/* Words of mount(8) that are no file system's own. */
+static const struct {
+	const char *word;
+	unsigned long set, clear;
+} words[] = {
+	{ "ro", MS_RDONLY, 0 },
+	{ "rw", 0, MS_RDONLY },
+	{ "bind", MS_BIND, 0 },
+	{ "rbind", MS_BIND | MS_REC, 0 },
+	{ "nosuid", MS_NOSUID, 0 },
+	{ "suid", 0, MS_NOSUID },
+	{ "nodev", MS_NODEV, 0 },
+	{ "dev", 0, MS_NODEV },
+	{ "noexec", MS_NOEXEC, 0 },
+	{ "exec", 0, MS_NOEXEC },
+	{ "sync", MS_SYNCHRONOUS, 0 },
+	{ "async", 0, MS_SYNCHRONOUS },
+	{ "dirsync", MS_DIRSYNC, 0 },
+	{ "noatime", MS_NOATIME, 0 },
+	{ "atime", 0, MS_NOATIME },
+	{ "nodiratime", MS_NODIRATIME, 0 },
+	{ "diratime", 0, MS_NODIRATIME },
+	{ "relatime", MS_RELATIME, 0 },
+	{ "norelatime", 0, MS_RELATIME },
+	{ "strictatime", MS_STRICTATIME, 0 },
+	{ "nostrictatime", 0, MS_STRICTATIME },
+	{ "lazytime", MS_LAZYTIME, 0 },
+	{ "defaults", 0, 0 },
+};
+
+static bool take_word(const char *option, unsigned long *flags)
+{
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(words); i++)
+		if (str_eq(words[i].word, option)) {
+			*flags = (*flags | words[i].set) & ~words[i].clear;
+			return true;
+		}
+	return false;
+}
+
+static int parse_options(const struct share_mount *m, unsigned long *flags, char data[DATA_MAX + 1], struct err *e)
+{
+	size_t i, len = 0;
+
+	*flags = str_eq(m->type, "bind") ? MS_BIND : 0;
+	data[0] = '\0';
+	for (i = 0; i < m->options_n; i++) {
+		const size_t n = strlen(m->options[i]);
+
+		if (take_word(m->options[i], flags))
+			continue;
+		if (len + n + 2 > DATA_MAX)
+			return err_set(e, E2BIG,
+				       "%s %s: its options have more than %u bytes; the image has too many layers",
+				       m->type, m->source, DATA_MAX);
+		len += (size_t)snprintf(data + len, DATA_MAX + 1 - len, "%s%s", len ? "," : "", m->options[i]);
+	}
+	return 0;
+}
+
+static int mount_one(const char *at, const struct share_mount *m, bool read_only, struct err *e)
+{
+	_cleanup_free_ char *data = xcalloc(1, DATA_MAX + 1);
+	_cleanup_close_ int tree = -1;
+	unsigned long flags;
+	int r = parse_options(m, &flags, data, e);
+
+	if (r)
+		return r;
+	/* Now, as nobody else hears of what changes in a mount. */
+	flags |= read_only ? MS_RDONLY : 0;
+	if (!(flags & MS_BIND))
+		return mount(m->source, at, m->type, flags | MS_NOSUID | MS_NODEV, data) < 0
+			       ? err_errno(e, errno, "mount %s %s", m->type, m->source)
+			       : 0;
+	tree = open_tree(AT_FDCWD, m->source,
+			 OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (flags & MS_REC ? (unsigned int)AT_RECURSIVE : 0));
+	if (tree < 0)
+		return err_errno(e, errno, "mount bind %s", m->source);
+	return attach(at, tree, m->source, flags & MS_RDONLY, e);
+}
+
+int share_tree_mount(const char *path, size_t number, const struct share_mount *mounts, size_t n, bool read_only,
+		     struct err *e)
+{
+	char at[4096];
+	size_t i;
+	int r;
+
+	place_of(at, sizeof(at), path, number);
+	r = make_place(at, true);
+	if (r)
+		return err_errno(e, r, "a place for the root");
+	for (i = 0; !r && i < n; i++)
+		r = mount_one(at, &mounts[i], read_only, e);
+	if (r)
+		share_tree_remove(path, number);
+	return r;
+}

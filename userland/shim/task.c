@@ -1,0 +1,432 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Containers: made, deleted, and what is told of them. */
+#include "shim/task.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "base/util.h"
+#include "sandbox/network.h"
+#include "sandbox/state.h"
+#include "shim/process.h"
+
+/* ---- finding -------------------------------------------------------------------------------------------------------- */
+
+struct task *task_find(struct shim *s, const char *id, struct err *e)
+{
+	struct task *t;
+
+	for (t = s->tasks; t; t = t->next)
+		if (str_eq(t->id, id))
+			return t;
+	err_set(e, ENOENT, "container %.128s: not found", id);
+	return NULL;
+}
+
+struct process *process_find(struct shim *s, const char *id, const char *exec_id, struct err *e)
+{
+	struct task *t = task_find(s, id, e);
+	struct process *p;
+
+	if (!t || !*exec_id)
+		return t ? &t->first : NULL;
+	for (p = t->execs; p; p = p->next)
+		if (str_eq(p->exec_id, exec_id))
+			return p;
+	err_set(e, ENOENT, "process %.128s of container %s: not found", exec_id, id);
+	return NULL;
+}
+
+static struct agent *pod_agent_or_error(struct shim *s, struct err *e)
+{
+	struct agent *a = s->pod ? pod_agent(s->pod) : NULL;
+
+	if (!a)
+		err_set(e, ESRCH, "%s", s->pod_error.code ? s->pod_error.msg : "the VM does not run");
+	return a;
+}
+
+struct agent *task_agent(struct task *t, struct err *e)
+{
+	if (!t->in_guest) {
+		err_set(e, ESRCH, "container %s: it is not there (yet)", t->id);
+		return NULL;
+	}
+	return pod_agent_or_error(t->shim, e);
+}
+
+uint32_t task_pid(const struct task *t)
+{
+	return t->shim->pod ? (uint32_t)pod_vmm_pid(t->shim->pod) : 0;
+}
+
+/* ---- create --------------------------------------------------------------------------------------------------------- */
+
+static void task_free(struct task *t)
+{
+	struct shim *s = t->shim;
+	struct task **at;
+
+	for (at = &s->tasks; *at; at = &(*at)->next)
+		if (*at == t) {
+			*at = t->next;
+			break;
+		}
+	while (t->execs)
+		process_forget(t->execs);
+	process_clear(&t->first);
+	pod_files_remove(s->pod, &t->files);
+	if (t->request)
+		protobuf_c_message_free_unpacked(&t->request->base, NULL);
+	bundle_free(&t->bundle);
+	free(t->id);
+	free(t->bundle_path);
+	free(t);
+}
+
+static void on_create_undone(struct process *p)
+{
+	task_free(p->task);
+}
+
+static void create_failed(struct task *t, const struct err *e)
+{
+	pending_fail(&t->first.start, e);
+	/* The streams may still be on their way to a guest that won't take them. */
+	process_end_streams(&t->first, false, on_create_undone);
+}
+
+static void publish_created(struct task *t)
+{
+	const TASK(CreateTaskRequest) *r = t->request;
+	EVENT(TaskCreate) event;
+	EVENT(TaskIO) io;
+
+	containerd__events__task_create__init(&event);
+	containerd__events__task_io__init(&io);
+	io.stdin = t->first.in;
+	io.stdout = t->first.out;
+	io.stderr = t->first.err;
+	io.terminal = t->first.terminal;
+	event.container_id = t->id;
+	event.bundle = t->bundle_path;
+	event.rootfs = r->rootfs;
+	event.n_rootfs = r->n_rootfs;
+	event.io = &io;
+	event.pid = task_pid(t);
+	events_publish(t->shim->events, EVENT_CREATE, &event.base);
+}
+
+static void on_created(const ProtobufCMessage *reply, const struct err *e, void *arg)
+{
+	struct task *t = arg;
+	TASK(CreateTaskResponse) answer;
+
+	if (!reply) {
+		create_failed(t, e);
+		return;
+	}
+	t->guest_pid = ((const Microvm__ProcessReply *)reply)->pid;
+	t->in_guest = true;
+	t->first.state = PROCESS_CREATED;
+	publish_created(t);
+	protobuf_c_message_free_unpacked(&take_ptr(t->request)->base, NULL);
+	containerd__task__v2__create_task_response__init(&answer);
+	answer.pid = task_pid(t);
+	pending_reply(&t->first.start, &answer.base);
+}
+
+/* The pod's first container is the one whose namespaces the others share. */
+static const struct task *first_of_pod(const struct shim *s)
+{
+	const struct task *t;
+
+	for (t = s->tasks; t; t = t->next)
+		if (str_eq(t->id, s->id) && t->in_guest)
+			return t;
+	return NULL;
+}
+
+static struct share_mount *mounts_of(const TASK(CreateTaskRequest) * req)
+{
+	struct share_mount *m = xcalloc(req->n_rootfs + 1, sizeof(*m));
+	size_t i;
+
+	for (i = 0; i < req->n_rootfs; i++)
+		m[i] = (struct share_mount){ .type = req->rootfs[i]->type,
+					     .source = req->rootfs[i]->source,
+					     .options = req->rootfs[i]->options,
+					     .options_n = req->rootfs[i]->n_options };
+	return m;
+}
+
+static int add_files(struct task *t, struct err *e)
+{
+	_cleanup_free_ struct share_mount *mounts = mounts_of(t->request);
+
+	return pod_files_add(t->shim->pod, &t->bundle, mounts, t->request->n_rootfs, &t->files, e);
+}
+
+/* The guest has booted. */
+static void send_create(struct task *t)
+{
+	const struct task *first = first_of_pod(t->shim);
+	Microvm__CreateContainerRequest req;
+	Microvm__Stdio stdio;
+	struct err e = ERR_INIT;
+	struct agent *agent = pod_agent_or_error(t->shim, &e);
+
+	if (agent && t->bundle.in_pod && !first && !str_eq(t->id, t->shim->id))
+		err_set(&e, ESRCH, "container %s: the first container of its pod is gone", t->id);
+	if (!agent || e.code || add_files(t, &e) || process_connect(&t->first, &stdio, &e)) {
+		create_failed(t, &e);
+		return;
+	}
+	if (first)
+		bundle_enter_pod(&t->bundle, first->guest_pid);
+	microvm__create_container_request__init(&req);
+	req.id = t->id;
+	req.rootfs = &t->files.rootfs;
+	req.spec = t->bundle.spec;
+	req.stdio = &stdio;
+	agent_create_container_async(agent, &req, on_created, t);
+}
+
+static int prepare(struct task *t, const TASK(CreateTaskRequest) * req, struct err *e)
+{
+	const struct bundle *b = &t->bundle;
+	int r = bundle_load_in_pod(req->bundle, &t->bundle, e);
+
+	if (r)
+		return r;
+	if (b->hooks)
+		return err_set(e, ENOTSUP, "config.json: hooks: the shim runs no programs of the host; leave them out");
+	if (b->spec->process->terminal != !!req->terminal)
+		t->bundle.spec->process->terminal = req->terminal;
+	r = network_check(b->netns, e);
+	return r ? r : process_open(&t->first, req->stdin, req->stdout, req->stderr, req->terminal, e);
+}
+
+static int check_create(struct shim *s, const TASK(CreateTaskRequest) * req, struct err *e)
+{
+	struct err none = ERR_INIT;
+
+	if (!state_name_valid(req->id))
+		return err_set(e, EINVAL,
+			       "container id '%.200s': letters, digits, '_', '.' and '-' make one, the first a letter "
+			       "or digit",
+			       req->id);
+	if (*req->checkpoint)
+		return err_set(e, ENOTSUP, "checkpoint: a VM can't be restored from one");
+	if (task_find(s, req->id, &none))
+		return err_set(e, EEXIST, "container %s: it is there already", req->id);
+	if (!s->pod || s->pod_error.code)
+		return err_set(e, s->pod_error.code, "%s", s->pod_error.msg);
+	return 0;
+}
+
+/* The request goes with its answer, and is wanted after it. */
+static TASK(CreateTaskRequest) * copy_request(const TASK(CreateTaskRequest) * req)
+{
+	const size_t len = protobuf_c_message_get_packed_size(&req->base);
+	_cleanup_free_ uint8_t *packed = xcalloc(1, len + 1);
+
+	protobuf_c_message_pack(&req->base, packed);
+	return (TASK(CreateTaskRequest) *)protobuf_c_message_unpack(req->base.descriptor, NULL, len, packed);
+}
+
+void task_create(struct shim *s, struct ttrpc_call *call, const TASK(CreateTaskRequest) * req)
+{
+	struct err e = ERR_INIT;
+	struct task *t;
+
+	if (check_create(s, req, &e)) {
+		ttrpc_fail(call, &e);
+		return;
+	}
+	t = xcalloc(1, sizeof(*t));
+	t->shim = s;
+	t->id = xstrdup(req->id);
+	t->bundle_path = xstrdup(req->bundle);
+	process_init(&t->first, t, "");
+	t->first.state = PROCESS_CREATING;
+	t->next = s->tasks;
+	s->tasks = t;
+	t->request = copy_request(req);
+	if (!t->request)
+		err_set(&e, ENOMEM, "no memory for the request");
+	if (!t->request || prepare(t, req, &e)) {
+		task_free(t);
+		ttrpc_fail(call, &e);
+		return;
+	}
+	pending_set(&t->first.start, call);
+	/* Until the guest has booted. */
+	if (s->pod_ready)
+		send_create(t);
+}
+
+/* ---- delete --------------------------------------------------------------------------------------------------------- */
+
+static void publish_deleted(struct task *t)
+{
+	EVENT(TaskDelete) event;
+	Google__Protobuf__Timestamp at;
+
+	containerd__events__task_delete__init(&event);
+	timestamp_fill(&at, t->first.exited_at_ns);
+	event.container_id = t->id;
+	event.pid = task_pid(t);
+	event.exit_status = t->first.exit_status;
+	event.exited_at = &at;
+	events_publish(t->shim->events, EVENT_DELETE, &event.base);
+}
+
+static void finish_delete(struct task *t)
+{
+	publish_deleted(t);
+	process_answer_delete(&t->first);
+	task_free(t);
+}
+
+static void on_removed(const ProtobufCMessage *reply, const struct err *e, void *arg)
+{
+	struct task *t = arg;
+
+	/* Whatever the guest says: for containerd it is gone, and it goes at the latest with the VM. */
+	if (!reply)
+		log_warn("container %s: %s", t->id, e->msg);
+	t->in_guest = false;
+	finish_delete(t);
+}
+
+static void on_exec_ended(struct process *p)
+{
+	struct task *t = p->task;
+
+	process_answer_delete(p);
+	process_forget(p);
+	task_delete_first(&t->first);
+}
+
+void task_delete_first(struct process *p)
+{
+	struct task *t = p->task;
+	struct shim *s = t->shim;
+	struct err e = ERR_INIT;
+	Microvm__ContainerRequest req;
+	struct agent *agent = task_agent(t, &e);
+
+	/* They ended with it; one after the other. */
+	if (t->execs) {
+		process_end_streams(t->execs, false, on_exec_ended);
+		return;
+	}
+	/* With the last one the VM goes: nothing of it is left to be taken down in the guest. */
+	if (agent && s->tasks == t && !t->next) {
+		err_set(&s->pod_error, ESRCH, "the VM has ended with its last container");
+		pod_end(s->pod);
+		agent = NULL;
+	}
+	if (!agent) {
+		finish_delete(t);
+		return;
+	}
+	microvm__container_request__init(&req);
+	req.id = t->id;
+	agent_remove_container_async(agent, &req, on_removed, t);
+}
+
+/* ---- news from the pod ------------------------------------------------------------------------------------------------ */
+
+static void on_event(const ProtobufCMessage *reply, const struct err *e, void *arg);
+
+static void next_event(struct shim *s)
+{
+	Microvm__Empty empty = MICROVM__EMPTY__INIT;
+	struct agent *agent = pod_agent(s->pod);
+
+	if (agent)
+		agent_next_event_async(agent, &empty, on_event, s);
+}
+
+static void take_event(struct shim *s, const Microvm__Event *ev)
+{
+	struct err none = ERR_INIT;
+	struct process *p = process_find(s, ev->id, ev->exec_id, &none);
+	EVENT(TaskOOM) oom;
+
+	if (!p)
+		return; /* a process that somebody else started in it */
+	if (ev->type == MICROVM__EVENT__TYPE__EXIT) {
+		process_exited(p, ev->exit_status, ev->at_ns);
+	} else if (ev->type == MICROVM__EVENT__TYPE__OOM) {
+		containerd__events__task_oom__init(&oom);
+		oom.container_id = p->task->id;
+		events_publish(s->events, EVENT_OOM, &oom.base);
+	}
+}
+
+/* Nothing is left of what ran in the guest. */
+static void all_exited(struct shim *s)
+{
+	struct task *t;
+
+	for (t = s->tasks; t; t = t->next) {
+		struct process *p;
+
+		for (p = t->execs; p; p = p->next)
+			process_exited(p, PROCESS_KILLED_STATUS, realtime_ns());
+		process_exited(&t->first, PROCESS_KILLED_STATUS, realtime_ns());
+	}
+}
+
+static void on_event(const ProtobufCMessage *reply, const struct err *e, void *arg)
+{
+	struct shim *s = arg;
+
+	if (reply) {
+		take_event(s, (const Microvm__Event *)reply);
+		next_event(s);
+	} else if (e->code != ECANCELED) {
+		all_exited(s);
+	}
+}
+
+void tasks_pod_ready(struct shim *s, const struct err *e)
+{
+	struct task *t, *next;
+
+	if (e)
+		s->pod_error = *e;
+	else
+		s->pod_ready = true;
+	if (!e)
+		next_event(s);
+	for (t = s->tasks; t; t = next) {
+		next = t->next;
+		if (t->first.state != PROCESS_CREATING)
+			continue;
+		if (e)
+			create_failed(t, e);
+		else
+			send_create(t);
+	}
+}
+
+void tasks_pod_ended(struct shim *s, const struct err *e)
+{
+	log_error("%s: %s", s->id, e->msg);
+	s->pod_error = *e;
+	all_exited(s);
+}
+
+void tasks_free(struct shim *s)
+{
+	while (s->tasks)
+		task_free(s->tasks);
+}
