@@ -162,45 +162,6 @@ test_ctr_task() { # limit 400 s
 	containerd_end
 }
 
-# Whoever is killed: the task has ended once, `delete` works, and nothing is left.
-test_ctr_killed() { # limit 400 s
-	local before shim
-	containerd_begin
-	new vm sleep 1000
-	pkill -9 -x microvm-vmm
-	until_ok in_state vm STOPPED
-	deleted_with vm 137
-	new server sleep 1000
-	pkill -9 -x microvm-fsd
-	until_ok in_state server STOPPED
-	deleted_with server 137
-	new shim sleep 1000
-	shim=$(cat "$tasks/shim/shim.pid")
-	ctr events >"$work/events" &
-	local events=$!
-	sleep 1
-	kill -9 "$shim"
-	until_ok gone shim
-	kill $events
-	wait $events || true
-	is "$(grep -c /tasks/exit "$work/events")" 1 "exit events"
-	ctr container delete shim
-	until_ok no_vmm
-	# containerd away and back: the shim goes on, and what happened meanwhile is told.
-	new stays sh -c 'while [ ! -e /stop ]; do sleep 0.1; done; exit 9'
-	before=$(cat "$tasks/stays/shim.pid")
-	kill -9 "$daemon"
-	wait "$daemon" || true
-	daemon
-	in_state stays RUNNING || die "it does not run any more"
-	is "$(cat "$tasks/stays/shim.pid")" "$before"
-	run ctr task exec --exec-id x stays touch /stop
-	status_is 0
-	until_ok in_state stays STOPPED
-	deleted_with stays 9
-	containerd_end
-}
-
 # ---- pods, by the CRI ------------------------------------------------------------------------------------------------
 
 cri() { "$(dirname "${BASH_SOURCE[0]}")/cri.py" "$@"; }
@@ -237,7 +198,7 @@ in_pod() { # CONTAINER COMMAND…: what it prints
 about() { jq -nc --arg k "$1" --arg v "$2" '{($k): $v}'; }
 cri_ready() { cri Status '{}'; }
 
-test_pod() { # limit 400 s
+test_cri_pod() { # limit 400 s
 	local pod one two
 	no_network
 	containerd_begin
@@ -283,6 +244,47 @@ test_pod() { # limit 400 s
 	status_is 0
 	containerd_end
 	rm -rf /etc/cni /opt/cni
+}
+
+# ---- ends that nobody asked for, and many at once ---------------------------------------------------------------------
+
+# Whoever is killed: the task has ended once, `delete` works, and nothing is left.
+test_ctr_killed() { # limit 400 s
+	local before shim
+	containerd_begin
+	new vm sleep 1000
+	pkill -9 -x microvm-vmm
+	until_ok in_state vm STOPPED
+	deleted_with vm 137
+	new server sleep 1000
+	pkill -9 -x microvm-fsd
+	until_ok in_state server STOPPED
+	deleted_with server 137
+	new shim sleep 1000
+	shim=$(cat "$tasks/shim/shim.pid")
+	ctr events >"$work/events" &
+	local events=$!
+	sleep 1
+	kill -9 "$shim"
+	until_ok gone shim
+	kill $events
+	wait $events || true
+	is "$(grep -c /tasks/exit "$work/events")" 1 "exit events"
+	ctr container delete shim
+	until_ok no_vmm
+	# containerd away and back: the shim goes on, and what happened meanwhile is told.
+	new stays sh -c 'while [ ! -e /stop ]; do sleep 0.1; done; exit 9'
+	before=$(cat "$tasks/stays/shim.pid")
+	kill -9 "$daemon"
+	wait "$daemon" || true
+	daemon
+	in_state stays RUNNING || die "it does not run any more"
+	is "$(cat "$tasks/stays/shim.pid")" "$before"
+	run ctr task exec --exec-id x stays touch /stop
+	status_is 0
+	until_ok in_state stays STOPPED
+	deleted_with stays 9
+	containerd_end
 }
 
 test_ctr_parallel() { # limit 400 s
