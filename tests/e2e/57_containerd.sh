@@ -42,7 +42,7 @@ containerd_end() {
 	wait "$daemon" || true
 	until_ok no_vmm
 	[ -z "$(ls -A "$tasks" 2>/dev/null)" ] || die "bundles are left: $(ls "$tasks")"
-	[ -z "$(ls -A "$state/shim" "$state/sandboxes")" ] || die "left in the state: $(find "$state")"
+	[ -z "$(find "$state/shim" "$state/sandboxes" -mindepth 1)" ] || die "left in the state: $(find "$state")"
 	umount "$work/lib"
 	rm -rf /run/containerd /opt/containerd
 	trap - EXIT
