@@ -289,6 +289,7 @@ static void serve_forward(struct ttrpc_call *call, const ProtobufCMessage *m, vo
 		deaf = false;
 		strcat(heard, "!");
 		ttrpc_peer_free(take_ptr(hearer));
+		ttrpc_reply(call, &empty.base);
 		return;
 	}
 	strcat(heard, ev->topic);

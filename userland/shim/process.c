@@ -70,6 +70,17 @@ static void on_still(struct loop_op *op, int res)
 	soon(p);
 }
 
+/* Who reads to the end sees it now; some clients wait for that before they delete. */
+static void close_ended(struct process *p)
+{
+	if (p->state != PROCESS_STOPPED)
+		return;
+	if (!p->stdio.out_open)
+		cleanup_closep(&p->streams.fds[1]);
+	if (!p->stdio.err_open)
+		cleanup_closep(&p->streams.fds[2]);
+}
+
 static void on_step(struct loop_op *op, int res)
 {
 	struct process *p = container_of(op, struct process, step_op);
@@ -97,7 +108,7 @@ static void on_changed(struct stdio *io)
 {
 	struct process *p = container_of(io, struct process, stdio);
 
-	if (p->streams_done || p->exiting)
+	if (p->streams_done || p->exiting || p->state == PROCESS_STOPPED)
 		soon(p);
 }
 
@@ -366,6 +377,7 @@ static void tell_exit(struct process *p)
 	publish_exited(p);
 	fill_wait(p, &answer, &at);
 	pending_reply_all(&p->waiting, &answer.base);
+	close_ended(p);
 }
 
 static bool has_unread(const struct process *p)
