@@ -243,7 +243,7 @@ test_cri_pod() { # limit 400 s
 	run cri RemovePodSandbox "$(about pod_sandbox_id "$pod")"
 	status_is 0
 	containerd_end
-	rm -rf /etc/cni /opt/cni
+	rm -rf /etc/cni /opt/cni /run/netns
 }
 
 # ---- ends that nobody asked for, and many at once ---------------------------------------------------------------------

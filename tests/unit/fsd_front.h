@@ -33,6 +33,7 @@
 #define FRONT_OUT 0x10000u /* requests */
 #define FRONT_IN 0x100000u /* answers */
 #define FRONT_ROUNDS 100000u
+#define FRONT_QUICK_ROUNDS 1000u /* past these each is a millisecond */
 
 struct front {
 	char dir[64]; /* share is dir/share */
@@ -226,7 +227,7 @@ static inline uint8_t *front_answer(struct front *f, unsigned int slot)
 	return f->mem + FRONT_IN + slot * 0x20000;
 }
 
-/* Until n more chains have come back; how many did. */
+/* Until n more chains have come back; how many did. What a busy disk is asked for may take its time. */
 static inline unsigned int front_wait(struct front *f, unsigned int n)
 {
 	struct vring_used *used = (void *)(f->mem + FRONT_USED);
@@ -234,8 +235,11 @@ static inline unsigned int front_wait(struct front *f, unsigned int n)
 	unsigned int i;
 
 	eventfd_write(f->kick_fd, 1);
-	for (i = 0; i < FRONT_ROUNDS && __atomic_load_n(&used->idx, __ATOMIC_ACQUIRE) != want; i++)
+	for (i = 0; i < FRONT_ROUNDS && __atomic_load_n(&used->idx, __ATOMIC_ACQUIRE) != want; i++) {
 		loop_run_once(f->loop, false);
+		if (i >= FRONT_QUICK_ROUNDS)
+			usleep(1000);
+	}
 	now = (uint16_t)(__atomic_load_n(&used->idx, __ATOMIC_ACQUIRE) - f->used_seen);
 	f->used_seen = (uint16_t)(f->used_seen + now);
 	return now;
