@@ -15,11 +15,17 @@ daemon() {
 }
 # What containerd keeps lies in tmpfs, and goes with it. Plugins that find nothing to work with here only cost time.
 containerd_begin() {
+	local limit
 	mkdir -p "$work/lib"
 	mount -t tmpfs tmpfs "$work/lib"
 	installed containerd-shim-microvm-v2
 	from_page containerd toml >"$work/config.toml"
 	sed -i "/^disable_apparmor/a sandbox_image = \"$image\"" "$work/config.toml"
+	# An emulated CPU is tens of times slower than those that containerd's own limits were made for.
+	{
+		echo '[timeouts]'
+		for limit in shim.cleanup shim.load shim.shutdown task.state; do echo "\"io.containerd.timeout.$limit\" = \"120s\""; done
+	} >>"$work/config.toml"
 	grep -q $runtime "$work/config.toml" || die "the page has no configuration for containerd"
 	trap containerd_failed EXIT
 	daemon
