@@ -42,8 +42,9 @@ objects() {
 }
 
 # What a load or an unload left behind would be there a hundred times, and fifty times what a session of each kind left.
-test_a_hundred_times_in_and_out() { # limit 300 s
-	local i before files
+# The rest of the kernel takes and gives objects, too, slabs of them at a time: what leaks does so in every hundred.
+test_a_hundred_times_in_and_out() { # limit 600 s
+	local i before files more
 	round() {
 		insmod "$(kernel_ko)"
 		if [ $(($1 % 2)) = 0 ]; then
@@ -54,11 +55,17 @@ test_a_hundred_times_in_and_out() { # limit 300 s
 		rmmod microvm
 	}
 	rmmod microvm
+	# Other tests want it, whatever comes of this one.
+	trap '[ -c /dev/microvm ] || insmod "$(kernel_ko)"' EXIT
 	for i in 1 2 3 4; do round "$i"; done
-	before=$(objects) files=$(cut -f1 /proc/sys/fs/file-nr)
-	for i in $(seq 100); do round "$i"; done
+	for _ in 1 2 3; do
+		before=$(objects) files=$(cut -f1 /proc/sys/fs/file-nr)
+		for i in $(seq 100); do round "$i"; done
+		more=$(objects | join - <(echo "$before") | awk '$2 - $3 >= 40')
+		[ -n "$more" ] || break
+	done
 	[ $(($(cut -f1 /proc/sys/fs/file-nr) - files)) -lt 40 ] || die "open files were $files and are $(cut -f1 /proc/sys/fs/file-nr)"
-	is "$(objects | join - <(echo "$before") | awk '$2 - $3 >= 40')" "" "objects that became more, now and before"
+	is "$more" "" "objects that became more, now and before"
 	insmod "$(kernel_ko)"
 	is "$(complaints)" ""
 }
