@@ -296,11 +296,11 @@ test_ctr_killed() { # limit 400 s
 test_ctr_parallel() { # limit 400 s
 	local i pids=()
 	containerd_begin
-	for i in {1..8}; do
+	for i in {1..4}; do
 		ctr run --rm --runtime $runtime $image "p$i" echo "out $i" >"$work/p$i" 2>&1 &
 		pids+=($!)
 	done
 	for i in "${pids[@]}"; do wait "$i" || die "one failed: $(cat "$work"/p*)"; done
-	for i in {1..8}; do is "$(cat "$work/p$i")" "out $i"; done
+	for i in {1..4}; do is "$(cat "$work/p$i")" "out $i"; done
 	containerd_end
 }
