@@ -227,15 +227,16 @@ static inline uint8_t *front_answer(struct front *f, unsigned int slot)
 	return f->mem + FRONT_IN + slot * 0x20000;
 }
 
-/* Until n more chains have come back; how many did. What a busy disk is asked for may take its time. */
+/* Until n more chains have come back, or more; how many did. What a busy disk is asked for may take its time. */
 static inline unsigned int front_wait(struct front *f, unsigned int n)
 {
 	struct vring_used *used = (void *)(f->mem + FRONT_USED);
-	uint16_t want = (uint16_t)(f->used_seen + n), now;
+	uint16_t now;
 	unsigned int i;
 
 	eventfd_write(f->kick_fd, 1);
-	for (i = 0; i < FRONT_ROUNDS && __atomic_load_n(&used->idx, __ATOMIC_ACQUIRE) != want; i++) {
+	for (i = 0; i < FRONT_ROUNDS && (uint16_t)(__atomic_load_n(&used->idx, __ATOMIC_ACQUIRE) - f->used_seen) < n;
+	     i++) {
 		loop_run_once(f->loop, false);
 		if (i >= FRONT_QUICK_ROUNDS)
 			usleep(1000);
