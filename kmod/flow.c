@@ -310,7 +310,6 @@ static void drain(struct flow *f)
 		iov_iter_kvec(&iter, ITER_SOURCE, &vec, 1, r.len);
 		n = stream_write(f, &iter, r.flags);
 		if (n < 0) {
-			f->credit.forwarded += f->len;
 			buffer_free(f);
 			flow_host_gone(f);
 			return;

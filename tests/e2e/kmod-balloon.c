@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "kmod/uapi/microvm.h"
+#include "tests/e2e/kmod.h"
 
 #define PAGE 4096u
 #define PAGES 1024u /* of guest memory, half of them in each region */
@@ -32,15 +33,7 @@
 #define FEATURES (1ull << VIRTIO_RING_F_INDIRECT_DESC | 1ull << VIRTIO_RING_F_EVENT_IDX)
 #define BUFFER_PAGE 16u /* the request's own, behind the rings */
 
-#define check(x)                                                                                          \
-	do {                                                                                              \
-		if (!(x)) {                                                                               \
-			fprintf(stderr, "%s:%d: %s (%s)\n", current_case, __LINE__, #x, strerror(errno)); \
-			_exit(1);                                                                         \
-		}                                                                                         \
-	} while (0)
-
-static const char *current_case = "";
+const char *current_case = "";
 static char *mem;
 static int dev, memfd;
 

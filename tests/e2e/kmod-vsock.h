@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "kmod/uapi/microvm.h"
+#include "tests/e2e/kmod.h"
 #include "virtio/vsock_packet.h"
 
 #define GPA 0x100000u
@@ -28,14 +29,6 @@
 #define PORT 1024u
 #define TIMEOUT_MS 20000
 #define BUF_ALLOC (64u << 10)
-
-#define check(x)                                                                                          \
-	do {                                                                                              \
-		if (!(x)) {                                                                               \
-			fprintf(stderr, "%s:%d: %s (%s)\n", current_case, __LINE__, #x, strerror(errno)); \
-			_exit(1);                                                                         \
-		}                                                                                         \
-	} while (0)
 
 struct ring {
 	struct vring_desc *desc;
@@ -58,7 +51,6 @@ struct kmod_case {
 extern const struct kmod_case hostile_cases[];
 extern const size_t hostile_cases_n;
 
-extern const char *current_case;
 extern char *mem;
 extern int dev;
 extern struct ring rx, tx;

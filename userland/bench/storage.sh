@@ -29,20 +29,29 @@ storage_ready() {
 	cat "$storage_dir/disk" "$storage_dir/share/data" "$storage_dir/disk" "$storage_dir/share/data" >/dev/null
 }
 
-# guest OUT COMMAND…: runs a guest and keeps what it said. A line comes within half a second; one that is silent for two is ended.
+# listen PID OUT [LINE]: until the guest says what begins so (0), or has ended or is silent for two seconds (1). A line comes within
+# half a second.
+listen() {
+	local said=-1 silent=0 lines line tick status=1
+	exec {tick}<> <(:)
+	while [ $status != 0 ] && kill -0 "$1" 2>/dev/null && [ $silent -lt 4 ]; do
+		# Nothing that starts a program: its instructions would be the guest's.
+		read -rt 0.5 -u "$tick" || true
+		mapfile -t lines <"$2"
+		if [ ${#lines[@]} = "$said" ]; then silent=$((silent + 1)); else said=${#lines[@]} silent=0; fi
+		for line in "${lines[@]}"; do [ -z "${3-}" ] || [[ $line != "$3"* ]] || status=0; done
+	done
+	exec {tick}>&-
+	return $status
+}
+
+# guest OUT COMMAND…: runs a guest to its end, or until it hangs, and keeps what it said.
 guest() {
-	local out=$1 pid said=-1 silent=0 lines tick
+	local out=$1 pid
 	shift
 	"$@" </dev/null >"$out" 2>"$out.err" &
 	pid=$!
-	exec {tick}<> <(:)
-	while kill -0 $pid 2>/dev/null && [ $silent -lt 4 ]; do
-		# Nothing that starts a program: its instructions would be the guest's.
-		read -rt 0.5 -u "$tick" || true
-		mapfile -t lines <"$out"
-		if [ ${#lines[@]} = "$said" ]; then silent=$((silent + 1)); else said=${#lines[@]} silent=0; fi
-	done
-	exec {tick}>&-
+	listen $pid "$out"
 	kill -9 $pid 2>/dev/null
 	wait $pid
 	grep -q '^end' "$out" || { echo "bench: a guest did not end well: $*"; cat "$out"; tail -n 5 "$out.err"; return 1; } >&2

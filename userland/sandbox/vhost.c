@@ -59,7 +59,8 @@ int vhost_listen(int *fd, uint32_t *port, struct err *e)
 	struct sockaddr_vm addr = { .svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_ANY, .svm_port = VMADDR_PORT_ANY };
 	socklen_t len = sizeof(addr);
 
-	*fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	/* Who calls can be gone before it is answered: then there is nothing to wait for. */
+	*fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (*fd < 0 || bind(*fd, (struct sockaddr *)&addr, sizeof(addr)) || listen(*fd, BACKLOG) ||
 	    getsockname(*fd, (struct sockaddr *)&addr, &len))
 		return err_errno(e, errno, "cannot listen for the guest's agent by AF_VSOCK");

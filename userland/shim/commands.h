@@ -18,7 +18,7 @@ int shim_delete(const struct shim_options *o, struct err *e);
 
 /* "unix://PATH" of a bundle's address file, which malloc'd *path is taken from. */
 int shim_read_address(const char *bundle, char **path, struct err *e);
-/* Connected, or negative errno. */
-int shim_connect(const char *path);
+/* A stream connected to the socket at path, or negative errno. flags: SOCK_NONBLOCK, for who can't wait, or 0. */
+int shim_connect(const char *path, int flags);
 
 #endif

@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -15,6 +14,7 @@
 #include "rpc/ttrpc.h"
 #include "sandbox/state.h"
 #include "shim/api.h"
+#include "shim/commands.h"
 
 #define SERVICE "containerd.services.events.ttrpc.v1.Events"
 #define FORWARD_TIMEOUT_NS 5000000000ull
@@ -95,15 +95,11 @@ static void on_closed(struct ttrpc_peer *peer, int reason, void *arg)
 static int connect_to(struct events *ev)
 {
 	const struct ttrpc_peer_config config = { .closed = on_closed, .arg = ev };
-	struct sockaddr_un addr = { .sun_family = AF_UNIX };
-	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	_cleanup_close_ int fd = shim_connect(ev->address, SOCK_NONBLOCK);
 	int r;
 
-	if (strlen(ev->address) >= sizeof(addr.sun_path))
-		return -ENAMETOOLONG;
-	memcpy(addr.sun_path, ev->address, strlen(ev->address));
-	if (fd < 0 || connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
-		return -errno;
+	if (fd < 0)
+		return fd;
 	r = ttrpc_peer_new(&ev->peer, ev->loop, fd, &config);
 	if (r < 0)
 		return r;

@@ -124,7 +124,7 @@ static void clean_up(const char *id)
 		kill_shim(); /* it died between its start and that file, or never was */
 		return;
 	}
-	fd = shim_connect(path);
+	fd = shim_connect(path, 0);
 	/* A shim that has ended as it should has left nothing. */
 	if (fd == -ENOENT)
 		return;

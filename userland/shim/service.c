@@ -77,6 +77,20 @@ static struct agent *agent_for(struct shim *s, struct ttrpc_call *call, const ch
 	return agent;
 }
 
+/* Passes on a call that says a container's id and no more. */
+static void relay(struct shim *s, struct ttrpc_call *call, char *id,
+		  void (*ask)(struct agent *a, const Microvm__ContainerRequest *req, agent_done_fn done, void *arg),
+		  agent_done_fn done, void (*then)(struct task *t))
+{
+	struct agent *agent = agent_for(s, call, id);
+	Microvm__ContainerRequest req;
+
+	microvm__container_request__init(&req);
+	req.id = id;
+	if (agent)
+		ask(agent, &req, done, relay_new(s, call, id, then));
+}
+
 /* ---- states --------------------------------------------------------------------------------------------------------- */
 
 static Containerd__V1__Types__Status status_of(const struct process *p)
@@ -235,25 +249,15 @@ static void then_resumed(struct task *t)
 static void serve_pause(struct ttrpc_call *call, const ProtobufCMessage *m, void *arg)
 {
 	const TASK(PauseRequest) *req = (const TASK(PauseRequest) *)m;
-	struct agent *agent = agent_for(arg, call, req->id);
-	Microvm__ContainerRequest c;
 
-	microvm__container_request__init(&c);
-	c.id = req->id;
-	if (agent)
-		agent_pause_container_async(agent, &c, on_relayed, relay_new(arg, call, req->id, then_paused));
+	relay(arg, call, req->id, agent_pause_container_async, on_relayed, then_paused);
 }
 
 static void serve_resume(struct ttrpc_call *call, const ProtobufCMessage *m, void *arg)
 {
 	const TASK(ResumeRequest) *req = (const TASK(ResumeRequest) *)m;
-	struct agent *agent = agent_for(arg, call, req->id);
-	Microvm__ContainerRequest c;
 
-	microvm__container_request__init(&c);
-	c.id = req->id;
-	if (agent)
-		agent_resume_container_async(agent, &c, on_relayed, relay_new(arg, call, req->id, then_resumed));
+	relay(arg, call, req->id, agent_resume_container_async, on_relayed, then_resumed);
 }
 
 static void serve_resize(struct ttrpc_call *call, const ProtobufCMessage *m, void *arg)
@@ -362,13 +366,8 @@ static void on_pids(const ProtobufCMessage *reply, const struct err *e, void *ar
 static void serve_pids(struct ttrpc_call *call, const ProtobufCMessage *m, void *arg)
 {
 	const TASK(PidsRequest) *req = (const TASK(PidsRequest) *)m;
-	struct agent *agent = agent_for(arg, call, req->id);
-	Microvm__ContainerRequest c;
 
-	microvm__container_request__init(&c);
-	c.id = req->id;
-	if (agent)
-		agent_list_processes_async(agent, &c, on_pids, relay_new(arg, call, req->id, NULL));
+	relay(arg, call, req->id, agent_list_processes_async, on_pids, NULL);
 }
 
 static void on_stats(const ProtobufCMessage *reply, const struct err *e, void *arg)
@@ -392,13 +391,8 @@ static void on_stats(const ProtobufCMessage *reply, const struct err *e, void *a
 static void serve_stats(struct ttrpc_call *call, const ProtobufCMessage *m, void *arg)
 {
 	const TASK(StatsRequest) *req = (const TASK(StatsRequest) *)m;
-	struct agent *agent = agent_for(arg, call, req->id);
-	Microvm__ContainerRequest c;
 
-	microvm__container_request__init(&c);
-	c.id = req->id;
-	if (agent)
-		agent_stats_container_async(agent, &c, on_stats, relay_new(arg, call, req->id, NULL));
+	relay(arg, call, req->id, agent_stats_container_async, on_stats, NULL);
 }
 
 /* ---- the table ------------------------------------------------------------------------------------------------------ */

@@ -48,9 +48,9 @@ static int fill_address(struct sockaddr_un *addr, const char *path)
 	return 0;
 }
 
-int shim_connect(const char *path)
+int shim_connect(const char *path, int flags)
 {
-	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
 	struct sockaddr_un addr;
 	int r = fd < 0 ? -errno : fill_address(&addr, path);
 
@@ -107,7 +107,7 @@ static int join(const char *pod, struct err *e)
 	r = shim_read_address(bundle, &path, e);
 	if (r || !path)
 		return err_wrap(e, "the shim of pod %s", pod);
-	fd = shim_connect(path);
+	fd = shim_connect(path, 0);
 	if (fd < 0)
 		return err_errno(e, fd, "the shim of pod %s is gone: %s", pod, path);
 	return tell_address(path, e);

@@ -75,21 +75,15 @@ fs_counts() {
 	done
 }
 
-# fs_memory VMM SERVER JOB LINE: private memory of the server in bytes, into $tmp/memory, once its guest has said LINE. One that is
-# silent for two seconds is ended.
+# fs_memory VMM SERVER JOB LINE: private memory of the server in bytes, into $tmp/memory, once its guest has said LINE.
 fs_memory() {
-	local vm pid kib=0 said=-1 silent=0 lines status=1
+	local vm pid kib=0 status=1
 	fs_serve "$2" || return
 	fs_command "$1" "job=$3"
 	"${fs_vm[@]}" </dev/null >"$tmp/known" 2>"$tmp/known.err" &
 	vm=$!
-	while [ $silent -lt 20 ]; do
-		mapfile -t lines <"$tmp/known"
-		if grep -q "^$4" "$tmp/known"; then status=0; break; fi
-		if [ ${#lines[@]} = "$said" ]; then silent=$((silent + 1)); else said=${#lines[@]} silent=0; fi
-		sleep 0.1
-	done
-	if [ $status = 0 ]; then
+	if listen "$vm" "$tmp/known" "$4"; then
+		status=0
 		sleep 0.5
 		for pid in $(pgrep -x virtiofsd; pgrep -x microvm-fsd); do kib=$((kib + $(private_kib "$pid" memfd))); done
 		echo $((kib * 1024)) >"$tmp/memory"
