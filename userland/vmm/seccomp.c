@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <linux/falloc.h>
+#include <linux/if_tun.h>
 #include <linux/io_uring.h>
 #include <linux/kvm.h>
 #include <linux/vhost.h>
@@ -39,6 +40,10 @@ static const struct seccomp_rule io_rules[] = {
 	{ SYS_close, ANY, 0 },
 	{ SYS_read, ANY, 0 },			/* /dev/urandom */
 	{ SYS_pwritev2, ANY, 0 },		/* disks' writes, where the ring would need a worker thread */
+	{ SYS_readv, ANY, 0 },			/* frames, from and to a tap */
+	{ SYS_writev, ANY, 0 },
+	{ SYS_ioctl, 1, TUNSETOFFLOAD },	/* what the guest said it can do with them */
+	{ SYS_ioctl, 1, TUNSETQUEUE },
 	{ SYS_recvmsg, ANY, 0 },		/* vsock streams, straight from and to guest memory */
 	{ SYS_sendmsg, ANY, 0 },
 	{ SYS_epoll_ctl, ANY, 0 },		/* and news of them */
