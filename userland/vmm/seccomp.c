@@ -42,8 +42,6 @@ static const struct seccomp_rule io_rules[] = {
 	{ SYS_pwritev2, ANY, 0 },		/* disks' writes, where the ring would need a worker thread */
 	{ SYS_readv, ANY, 0 },			/* frames, from and to a tap */
 	{ SYS_writev, ANY, 0 },
-	{ SYS_ioctl, 1, TUNSETOFFLOAD },	/* what the guest said it can do with them */
-	{ SYS_ioctl, 1, TUNSETQUEUE },
 	{ SYS_recvmsg, ANY, 0 },		/* vsock streams, straight from and to guest memory */
 	{ SYS_sendmsg, ANY, 0 },
 	{ SYS_epoll_ctl, ANY, 0 },		/* and news of them */
@@ -68,6 +66,8 @@ static const struct seccomp_rule io_rules[] = {
 	{ SYS_ioctl, 1, MICROVM_STOP_BALLOON },
 	{ SYS_ioctl, 1, MICROVM_GET_BALLOON },
 	{ SYS_ioctl, 1, MICROVM_PRESSURE },
+	{ SYS_ioctl, 1, TUNSETOFFLOAD },	/* frames that the guest can take as they are */
+	{ SYS_ioctl, 1, TUNSETQUEUE },
 	{ SYS_fallocate, 1, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE }, /* guest memory that goes back */
 	{ SYS_fstat, ANY, 0 },			/* and how much of it there is */
 	{ SYS_brk, ANY, 0 },			/* the C library's allocator */
