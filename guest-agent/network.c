@@ -77,7 +77,8 @@ static int find_links(int fd, struct links *l, struct err *e)
 		return err_errno(e, r, "network: the guest's interfaces");
 	for (i = 0; i < l->network->n_interfaces; i++)
 		if (!l->indexes[i])
-			return err_set(e, ENODEV, "network: there is no device for %s; does the kernel have virtio-net?",
+			return err_set(e, ENODEV,
+				       "network: there is no device for %s; does the kernel have virtio-net?",
 				       l->network->interfaces[i]->name);
 	return 0;
 }
@@ -273,7 +274,8 @@ static int check(const Microvm__Network *n, struct err *e)
 			ok = ok && is_address(&iface->neighbours[k]->address, false) &&
 			     iface->neighbours[k]->mac.len == MAC_LEN;
 		if (!ok)
-			return err_set(e, EINVAL, "network: interface %.32s: a name, MAC or address is none", iface->name);
+			return err_set(e, EINVAL, "network: interface %.32s: a name, MAC or address is none",
+				       iface->name);
 	}
 	for (i = 0; i < n->n_routes; i++)
 		if (!is_address(&n->routes[i]->destination, true) || !is_address(&n->routes[i]->gateway, true) ||
@@ -305,8 +307,7 @@ int network_set_up(const Microvm__Network *network, struct err *e)
 
 		r = add_route(fd, route, index_of(&l, route->interface));
 		if (r)
-			err_errno(e, r, "network: route to %s",
-				  text_of(&route->destination, route->prefix_len, text));
+			err_errno(e, r, "network: route to %s", text_of(&route->destination, route->prefix_len, text));
 	}
 	return r;
 }

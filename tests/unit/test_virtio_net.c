@@ -135,7 +135,9 @@ static size_t got(struct virtio_net_hdr_v1 *h)
 
 START_TEST(sends_frames_with_a_clean_header)
 {
-	struct virtio_net_hdr_v1 h = { .flags = 0xfe, .csum_start = 99, .csum_offset = 99, .hdr_len = 77, .num_buffers = 5 };
+	struct virtio_net_hdr_v1 h = {
+		.flags = 0xfe, .csum_start = 99, .csum_offset = 99, .hdr_len = 77, .num_buffers = 5
+	};
 	const struct virtio_net_hdr_v1 none = { 0 };
 
 	drv_up(&d, 2, QSIZE, WANT);

@@ -25,7 +25,7 @@
 #define VMSPEC_FS_TAG_MAX 36u /* virtio-fs's name of a file system, virtio 1.2, 5.11.4 */
 #define VMSPEC_FS_QUEUE_SIZE_MAX 1024u
 #define VMSPEC_NET_PAIRS_MAX 8u /* of queues, each of which is a file */
-#define VMSPEC_NET_MTU_MIN 68u /* the least that IPv4 works with (RFC 791), virtio 1.2, 5.1.4.1 */
+#define VMSPEC_NET_MTU_MIN 68u	/* the least that IPv4 works with (RFC 791), virtio 1.2, 5.1.4.1 */
 #define VMSPEC_NET_MTU_MAX 65535u
 #define VMSPEC_SERIAL_MAX 20u /* virtio-blk's serial number, virtio 1.2, 5.2.6 */
 

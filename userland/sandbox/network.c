@@ -57,9 +57,10 @@ static int open_netns(struct network *n, const char *path, int host_netns_fd, st
 	if (n->netns_fd < 0)
 		return err_errno(e, errno, "config.json: linux.namespaces: network namespace %s", path);
 	if (is_same_file(n->netns_fd, host_netns_fd >= 0 ? host_netns_fd : own))
-		return err_set(e, EINVAL,
-			       "config.json: linux.namespaces: network: it is the host's own, which no guest can have; let "
-			       "the container have one of its own");
+		return err_set(
+			e, EINVAL,
+			"config.json: linux.namespaces: network: it is the host's own, which no guest can have; let "
+			"the container have one of its own");
 	return 0;
 }
 
@@ -78,8 +79,9 @@ static int dump(int fd, uint16_t type, int (*fn)(const struct nlmsghdr *msg, voi
 
 	netlink_begin(&req, type, 0, &all, len);
 	r = netlink_dump(fd, &req, fn, scan);
-	return r && !scan->e->code && r != -EINTR ? err_errno(scan->e, r, "asking for its network namespace's interfaces")
-						   : r;
+	return r && !scan->e->code && r != -EINTR
+		       ? err_errno(scan->e, r, "asking for its network namespace's interfaces")
+		       : r;
 }
 
 static int scan_once(int fd, struct network_scan *scan)
@@ -134,9 +136,8 @@ static int open_tap(struct network *n, size_t i, char name[IFNAMSIZ], struct err
 /* Up, as large, and without a word of its own: the guest would hear it. */
 static int set_tap_up(int fd, unsigned int index, uint32_t mtu, struct err *e)
 {
-	const struct ifinfomsg tap = { .ifi_index = (int)index }, up = { .ifi_index = (int)index,
-									 .ifi_flags = IFF_UP,
-									 .ifi_change = IFF_UP };
+	const struct ifinfomsg tap = { .ifi_index = (int)index },
+			       up = { .ifi_index = (int)index, .ifi_flags = IFF_UP, .ifi_change = IFF_UP };
 	const uint8_t none = IN6_ADDR_GEN_MODE_NONE;
 	struct netlink_request req;
 	size_t spec, inet6;

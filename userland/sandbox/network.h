@@ -17,8 +17,8 @@
 #include "sandbox/network_scan.h"
 
 struct network {
-	Microvm__Network *network;		     /* for the agent; NULL: nothing is there but lo */
-	int netns_fd;				     /* where the interfaces are; -1: none */
+	Microvm__Network *network;		      /* for the agent; NULL: nothing is there but lo */
+	int netns_fd;				      /* where the interfaces are; -1: none */
 	unsigned int indexes[NETWORK_INTERFACES_MAX]; /* of those that have our queueing discipline; 0: not (yet) */
 	int fds[NETWORK_INTERFACES_MAX][VMSPEC_NET_PAIRS_MAX]; /* of each tap; -1: none */
 	unsigned int pairs;

@@ -67,22 +67,26 @@ static int add_link(struct network_scan *s, const struct ifinfomsg *link, const 
 
 	/* Its other end is a program, maybe the VMM of another sandbox. */
 	if (is_kind(t[IFLA_LINKINFO], "tun"))
-		return err_set(s->e, EBUSY,
-			       "its network namespace has %s, the tap of another sandbox or program; give each sandbox a "
-			       "network namespace of its own",
-			       name);
+		return err_set(
+			s->e, EBUSY,
+			"its network namespace has %s, the tap of another sandbox or program; give each sandbox a "
+			"network namespace of its own",
+			name);
 	if (link->ifi_type != ARPHRD_ETHER || !mac || netlink_len(mac) != MAC_LEN)
-		return err_set(s->e, ENOTSUP,
-			       "the interface %s of its network namespace is no Ethernet, and a guest can have no other; "
-			       "take it down, or run the container with --network none",
-			       name);
+		return err_set(
+			s->e, ENOTSUP,
+			"the interface %s of its network namespace is no Ethernet, and a guest can have no other; "
+			"take it down, or run the container with --network none",
+			name);
 	if (mtu < VMSPEC_NET_MTU_MIN || mtu > VMSPEC_NET_MTU_MAX)
-		return err_set(s->e, ENOTSUP, "the interface %s of its network namespace has an MTU of %u, outside %u..%u",
-			       name, mtu, VMSPEC_NET_MTU_MIN, VMSPEC_NET_MTU_MAX);
+		return err_set(s->e, ENOTSUP,
+			       "the interface %s of its network namespace has an MTU of %u, outside %u..%u", name, mtu,
+			       VMSPEC_NET_MTU_MIN, VMSPEC_NET_MTU_MAX);
 	if (!s->network)
 		s->network = pb_new(Microvm__Network, microvm__network);
 	if (s->network->n_interfaces >= NETWORK_INTERFACES_MAX)
-		return err_set(s->e, E2BIG, "its network namespace has more than %u interfaces", NETWORK_INTERFACES_MAX);
+		return err_set(s->e, E2BIG, "its network namespace has more than %u interfaces",
+			       NETWORK_INTERFACES_MAX);
 	s->indexes[s->network->n_interfaces] = (unsigned int)link->ifi_index;
 	iface = pb_new(Microvm__Interface, microvm__interface);
 	pb_append(s->network->n_interfaces, s->network->interfaces, iface);
@@ -228,7 +232,8 @@ int network_scan_route(const struct nlmsghdr *msg, void *arg)
 	if (!m || msg->nlmsg_type != RTM_NEWROUTE || (m->rtm_family != AF_INET && m->rtm_family != AF_INET6))
 		return 0;
 	table = netlink_u32(t[RTA_TABLE], m->rtm_table);
-	if (is_learnt(m) || table == RT_TABLE_LOCAL || !s->network || (m->rtm_type != RTN_UNICAST && !reaches_nobody(m)))
+	if (is_learnt(m) || table == RT_TABLE_LOCAL || !s->network ||
+	    (m->rtm_type != RTN_UNICAST && !reaches_nobody(m)))
 		return 0;
 	if (table != RT_TABLE_MAIN)
 		return err_set(s->e, ENOTSUP,

@@ -33,15 +33,15 @@
 
 #define NET_QUEUE_SIZE 256u
 #define NET_CONTROL_SIZE 16u
-#define NET_BATCH 64u		/* frames of a pair, then the others have their turn */
+#define NET_BATCH 64u /* frames of a pair, then the others have their turn */
 #define NET_HDR ((uint32_t)sizeof(struct virtio_net_hdr_v1))
-#define NET_FRAME_MAX 65550u	/* 64 KiB and what is around them: 5.1.6.3.1 without the header */
-#define NET_FRAME_MORE 22u	/* Ethernet's header and two tags, beyond the MTU */
-#define NET_WINDOW 512u		/* segments of buffers that are held: a chain of the longest always fits beside */
+#define NET_FRAME_MAX 65550u /* 64 KiB and what is around them: 5.1.6.3.1 without the header */
+#define NET_FRAME_MORE 22u   /* Ethernet's header and two tags, beyond the MTU */
+#define NET_WINDOW 512u	     /* segments of buffers that are held: a chain of the longest always fits beside */
 
 #define BIT(n) (1ull << (n))
-#define GUEST_GSO                                                                                                     \
-	(BIT(VIRTIO_NET_F_GUEST_TSO4) | BIT(VIRTIO_NET_F_GUEST_TSO6) | BIT(VIRTIO_NET_F_GUEST_USO4) |                 \
+#define GUEST_GSO                                                                                     \
+	(BIT(VIRTIO_NET_F_GUEST_TSO4) | BIT(VIRTIO_NET_F_GUEST_TSO6) | BIT(VIRTIO_NET_F_GUEST_USO4) | \
 	 BIT(VIRTIO_NET_F_GUEST_USO6))
 
 /* A chain that is held, and how much of the segments is its. */
@@ -438,8 +438,8 @@ static void find_features(struct net *n)
 	n->dev.features |= BIT(VIRTIO_NET_F_GUEST_CSUM) | BIT(VIRTIO_NET_F_GUEST_TSO4) | BIT(VIRTIO_NET_F_GUEST_TSO6) |
 			   BIT(VIRTIO_NET_F_GUEST_ECN);
 	if (!ioctl(fd, TUNSETOFFLOAD, all | uso))
-		n->dev.features |= BIT(VIRTIO_NET_F_HOST_USO) | BIT(VIRTIO_NET_F_GUEST_USO4) |
-				   BIT(VIRTIO_NET_F_GUEST_USO6);
+		n->dev.features |=
+			BIT(VIRTIO_NET_F_HOST_USO) | BIT(VIRTIO_NET_F_GUEST_USO4) | BIT(VIRTIO_NET_F_GUEST_USO6);
 	ioctl(fd, TUNSETOFFLOAD, 0ul);
 }
 
