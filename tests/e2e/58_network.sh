@@ -50,7 +50,7 @@ no_tap() { ! in_netns "$1" ip -o link show | grep -q microvm; }
 # What the kernel has made of its interfaces, without what only the host's end of a veth has, and without taps.
 view() { # how to run busybox…
 	"$@" ip addr show | sed -n '/: lo/d; /: microvm/,$d; /: eth0/,$p' | sed 's/^[0-9]*: //; s/@if[0-9]*//; s/<.*> mtu/mtu/
-		s/ *\(qdisc\|qlen\|state\|flags\) [^ ]*//g; s/ noprefixroute//; s/ *$//; / valid_lft /d'
+		s/ *\(qdisc\|qlen\|state\|flags\) [^ ]*//g; s/ noprefixroute//; s/ tentative//; s/ *$//; / valid_lft /d'
 	"$@" ip route show | sed 's/ *$//' | sort
 	"$@" ip -6 route show | grep -v microvm | sed 's/ *error -[0-9]*//; s/ *pref [a-z]*//; s/ *$//' | sort
 	"$@" ip neigh show nud permanent | sed 's/ used .* PERMANENT//'

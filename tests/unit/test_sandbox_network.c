@@ -53,7 +53,7 @@ static int link_of(int index, const char *name, unsigned int flags, uint16_t typ
 	netlink_put(&m, IFLA_ADDRESS, mac, sizeof(mac));
 	if (kind)
 		nested_string(IFLA_LINKINFO, IFLA_INFO_KIND, kind);
-	return network_scan_link(&m.head, &scan);
+	return network_scan_link(netlink_head(&m), &scan);
 }
 
 static int address_of(int index, int family, const void *local, const void *peer, uint8_t prefix)
@@ -67,7 +67,7 @@ static int address_of(int index, int family, const void *local, const void *peer
 	netlink_put(&m, IFA_ADDRESS, peer ? peer : local, len);
 	if (family == AF_INET || peer)
 		netlink_put(&m, IFA_LOCAL, local, len);
-	return network_scan_address(&m.head, &scan);
+	return network_scan_address(netlink_head(&m), &scan);
 }
 
 static int route_of(int index, const struct rtmsg *fixed, const void *to, const void *gateway, uint32_t table)
@@ -80,7 +80,7 @@ static int route_of(int index, const struct rtmsg *fixed, const void *to, const 
 	netlink_put_u32(&m, RTA_TABLE, table);
 	if (index)
 		netlink_put_u32(&m, RTA_OIF, (uint32_t)index);
-	return network_scan_route(&m.head, &scan);
+	return network_scan_route(netlink_head(&m), &scan);
 }
 
 static void veth(int index, const char *name)
@@ -144,12 +144,12 @@ START_TEST(addresses_and_neighbours)
 	netlink_begin(&m, RTM_NEWNEIGH, 0, &fixed, sizeof(fixed));
 	netlink_put(&m, NDA_DST, peer, 4);
 	netlink_put(&m, NDA_LLADDR, mac, 6);
-	ck_assert_int_eq(network_scan_neighbour(&m.head, &scan), 0);
+	ck_assert_int_eq(network_scan_neighbour(netlink_head(&m), &scan), 0);
 	fixed.ndm_state = NUD_REACHABLE;
 	netlink_begin(&m, RTM_NEWNEIGH, 0, &fixed, sizeof(fixed));
 	netlink_put(&m, NDA_DST, peer, 4);
 	netlink_put(&m, NDA_LLADDR, mac, 6);
-	ck_assert_int_eq(network_scan_neighbour(&m.head, &scan), 0);
+	ck_assert_int_eq(network_scan_neighbour(netlink_head(&m), &scan), 0);
 	ck_assert_uint_eq(iface->n_neighbours, 1);
 	ck_assert_mem_eq(iface->neighbours[0]->mac.data, mac, 6);
 }
@@ -199,28 +199,28 @@ START_TEST(answers_are_not_believed)
 	int n = 0, error = -ENODEV;
 
 	ck_assert_int_eq(netlink_each("", 0, count, &n), 0);
-	ck_assert_int_eq(netlink_each(&m, 3, count, &n), -EBADMSG);
+	ck_assert_int_eq(netlink_each(m.bytes, 3, count, &n), -EBADMSG);
 	netlink_begin(&m, RTM_NEWLINK, 0, &fixed, sizeof(fixed));
 	netlink_put_u32(&m, IFLA_MTU, 9);
-	ck_assert_int_eq(netlink_each(&m, m.head.nlmsg_len, count, &n), 0);
+	ck_assert_int_eq(netlink_each(m.bytes, netlink_head(&m)->nlmsg_len, count, &n), 0);
 	ck_assert_int_eq(n, 1);
-	ck_assert_int_eq(netlink_each(&m, m.head.nlmsg_len - 1u, count, &n), -EBADMSG);
+	ck_assert_int_eq(netlink_each(m.bytes, netlink_head(&m)->nlmsg_len - 1u, count, &n), -EBADMSG);
 	/* An attribute that says that it is longer than the message, or than its own header is not there. */
 	a = (struct nlattr *)(void *)(m.bytes + NLMSG_HDRLEN + sizeof(fixed));
-	ck_assert_ptr_nonnull(netlink_fixed(&m.head, sizeof(fixed), t, IFLA_MTU));
+	ck_assert_ptr_nonnull(netlink_fixed(netlink_head(&m), sizeof(fixed), t, IFLA_MTU));
 	ck_assert_uint_eq(netlink_u32(t[IFLA_MTU], 0), 9);
 	a->nla_len = 200;
-	netlink_fixed(&m.head, sizeof(fixed), t, IFLA_MTU);
+	netlink_fixed(netlink_head(&m), sizeof(fixed), t, IFLA_MTU);
 	ck_assert_ptr_null(t[IFLA_MTU]);
 	a->nla_len = 3;
-	netlink_fixed(&m.head, sizeof(fixed), t, IFLA_MTU);
+	netlink_fixed(netlink_head(&m), sizeof(fixed), t, IFLA_MTU);
 	ck_assert_ptr_null(t[IFLA_MTU]);
-	m.head.nlmsg_len = NLMSG_HDRLEN + 2;
-	ck_assert_ptr_null(netlink_fixed(&m.head, sizeof(fixed), t, IFLA_MTU));
+	netlink_head(&m)->nlmsg_len = NLMSG_HDRLEN + 2;
+	ck_assert_ptr_null(netlink_fixed(netlink_head(&m), sizeof(fixed), t, IFLA_MTU));
 	netlink_begin(&m, NLMSG_ERROR, 0, &error, sizeof(error));
-	ck_assert_int_eq(netlink_each(&m, m.head.nlmsg_len, count, &n), -ENODEV);
+	ck_assert_int_eq(netlink_each(m.bytes, netlink_head(&m)->nlmsg_len, count, &n), -ENODEV);
 	netlink_begin(&m, NLMSG_DONE, NLM_F_DUMP_INTR, &n, 0);
-	ck_assert_int_eq(netlink_each(&m, m.head.nlmsg_len, count, &n), -EBADMSG);
+	ck_assert_int_eq(netlink_each(m.bytes, netlink_head(&m)->nlmsg_len, count, &n), -EBADMSG);
 }
 END_TEST
 

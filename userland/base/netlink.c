@@ -13,44 +13,42 @@
 
 /* ---- requests ------------------------------------------------------------------------------------------------------- */
 
-/* Room for len bytes more at the next multiple of 4; NULL: there is none. */
-static void *more(struct netlink_request *req, size_t len)
+/* Room for len bytes more at the next multiple of 4: where it begins; 0: there is none. */
+static size_t more(struct netlink_request *req, size_t len)
 {
-	const size_t at = NLMSG_ALIGN(req->head.nlmsg_len);
+	const size_t at = NLMSG_ALIGN(req->len);
 
 	if (req->overflow || at > NETLINK_REQUEST_MAX || len > NETLINK_REQUEST_MAX - at) {
 		req->overflow = true;
-		return NULL;
+		return 0;
 	}
-	req->head.nlmsg_len = (uint32_t)(at + len);
-	return req->bytes + at;
+	req->len = at + len;
+	netlink_head(req)->nlmsg_len = (uint32_t)req->len;
+	return at;
 }
 
 void netlink_begin(struct netlink_request *req, uint16_t type, uint16_t flags, const void *fixed, size_t len)
 {
-	void *p;
+	size_t at;
 
 	memset(req, 0, sizeof(*req));
-	req->head = (struct nlmsghdr){ .nlmsg_len = NLMSG_HDRLEN,
-				       .nlmsg_type = type,
-				       .nlmsg_flags = NLM_F_REQUEST | flags };
-	p = more(req, len);
-	if (p)
-		memcpy(p, fixed, len);
+	req->len = NLMSG_HDRLEN;
+	*netlink_head(req) = (struct nlmsghdr){ .nlmsg_type = type, .nlmsg_flags = NLM_F_REQUEST | flags };
+	at = more(req, len);
+	if (at)
+		memcpy(req->bytes + at, fixed, len);
 }
 
 void netlink_put(struct netlink_request *req, uint16_t type, const void *data, size_t len)
 {
-	struct nlattr *a = len <= NETLINK_REQUEST_MAX ? more(req, NLA_HDRLEN + len) : NULL;
+	const struct nlattr a = { .nla_type = type, .nla_len = (uint16_t)(NLA_HDRLEN + len) };
+	const size_t at = more(req, len <= NETLINK_REQUEST_MAX ? NLA_HDRLEN + len : NETLINK_REQUEST_MAX);
 
-	if (!a) {
-		req->overflow = true;
+	if (!at)
 		return;
-	}
-	a->nla_type = type;
-	a->nla_len = (uint16_t)(NLA_HDRLEN + len);
+	memcpy(req->bytes + at, &a, sizeof(a));
 	if (len)
-		memcpy((char *)a + NLA_HDRLEN, data, len);
+		memcpy(req->bytes + at + NLA_HDRLEN, data, len);
 }
 
 void netlink_put_u32(struct netlink_request *req, uint16_t type, uint32_t v)
@@ -65,7 +63,7 @@ void netlink_put_string(struct netlink_request *req, uint16_t type, const char *
 
 size_t netlink_nest(struct netlink_request *req, uint16_t type)
 {
-	const size_t at = NLMSG_ALIGN(req->head.nlmsg_len);
+	const size_t at = NLMSG_ALIGN(req->len);
 
 	netlink_put(req, type | NLA_F_NESTED, NULL, 0);
 	return at;
@@ -74,7 +72,7 @@ size_t netlink_nest(struct netlink_request *req, uint16_t type)
 void netlink_nest_end(struct netlink_request *req, size_t nest)
 {
 	if (!req->overflow)
-		((struct nlattr *)(void *)(req->bytes + nest))->nla_len = (uint16_t)(req->head.nlmsg_len - nest);
+		((struct nlattr *)(void *)(req->bytes + nest))->nla_len = (uint16_t)(req->len - nest);
 }
 
 /* ---- talking -------------------------------------------------------------------------------------------------------- */
@@ -94,7 +92,7 @@ static int send_request(int fd, struct netlink_request *req)
 	if (req->overflow)
 		return -EMSGSIZE;
 	do
-		n = sendto(fd, req->bytes, req->head.nlmsg_len, 0, (const struct sockaddr *)&kernel, sizeof(kernel));
+		n = sendto(fd, req->bytes, req->len, 0, (const struct sockaddr *)&kernel, sizeof(kernel));
 	while (n < 0 && errno == EINTR);
 	return n < 0 ? -errno : 0;
 }
@@ -133,7 +131,7 @@ int netlink_ask(int fd, struct netlink_request *req)
 {
 	int r;
 
-	req->head.nlmsg_flags |= NLM_F_ACK;
+	netlink_head(req)->nlmsg_flags |= NLM_F_ACK;
 	r = send_request(fd, req);
 	return r ? r : read_answer(fd, NULL, NULL);
 }
@@ -142,7 +140,7 @@ int netlink_dump(int fd, struct netlink_request *req, int (*fn)(const struct nlm
 {
 	int r;
 
-	req->head.nlmsg_flags |= NLM_F_DUMP;
+	netlink_head(req)->nlmsg_flags |= NLM_F_DUMP;
 	r = send_request(fd, req);
 	return r ? r : read_answer(fd, fn, arg);
 }

@@ -15,13 +15,15 @@
 #define NETLINK_REQUEST_MAX 1024u
 
 struct netlink_request {
-	union {
-		struct nlmsghdr head;
-		char bytes[NETLINK_REQUEST_MAX];
-	};
+	char bytes[NETLINK_REQUEST_MAX] __attribute__((aligned(NLMSG_ALIGNTO))); /* a header first */
+	size_t len;
 	bool overflow; /* it did not fit; netlink_ask() says -EMSGSIZE */
 };
 
+static inline struct nlmsghdr *netlink_head(struct netlink_request *req)
+{
+	return (struct nlmsghdr *)(void *)req->bytes;
+}
 /* type: RTM_*; flags: NLM_F_* besides NLM_F_REQUEST; what is fixed behind the header: struct ifinfomsg and the like. */
 void netlink_begin(struct netlink_request *req, uint16_t type, uint16_t flags, const void *fixed, size_t len);
 void netlink_put(struct netlink_request *req, uint16_t type, const void *data, size_t len);

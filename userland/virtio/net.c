@@ -423,10 +423,9 @@ static int net_activate(struct virtio_device *dev)
 	return use_pairs(n, 1);
 }
 
-static void find_features(struct net *n)
+static void find_features(struct net *n, int fd)
 {
 	const unsigned long all = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN, uso = TUN_F_USO4 | TUN_F_USO6;
-	const int fd = n->pairs[0]->fd;
 
 	n->dev.features = BIT(VIRTIO_NET_F_MAC) | BIT(VIRTIO_NET_F_MTU) | BIT(VIRTIO_NET_F_STATUS) |
 			  BIT(VIRTIO_NET_F_MRG_RXBUF) | BIT(VIRTIO_NET_F_CSUM) | BIT(VIRTIO_NET_F_HOST_TSO4) |
@@ -494,7 +493,7 @@ static int net_create(const struct vmspec_device *spec, struct virtio_device **o
 	n->config.max_virtqueue_pairs = htole16(n->pairs_n);
 	n->config.mtu = htole16(n->mtu);
 	n->dev.config_len_bytes = offsetof(struct virtio_net_config, speed);
-	find_features(n);
+	find_features(n, spec->net.fds[0]);
 	*out = &n->dev;
 	return 0;
 }
