@@ -123,7 +123,9 @@ test_a_network_of_cni() { # limit 500 s
 	until_ok no_tap one
 	rt delete one
 	start one
-	is "$(busybox wget -qO- "http://$address:8080/" 2>&1 | grep -c 404)" 1 "an answer"
+	echo here >"$work/one/rootfs/www/small"
+	until_ok busybox wget -qO "$work/small" "http://$address:8080/small"
+	is "$(cat "$work/small")" here
 	rt kill one KILL
 	until_ok ended one
 	rt delete one
