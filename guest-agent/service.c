@@ -6,6 +6,7 @@
 #include "base/guest.h"
 #include "base/util.h"
 #include "guest-agent/guest.h"
+#include "guest-agent/network.h"
 #include "guest-agent/server.h"
 
 #define PIDS_MAX 65536u
@@ -66,6 +67,8 @@ static int create_sandbox(const Microvm__CreateSandboxRequest *req, struct err *
 		r = guest_set_hostname(req->hostname, e);
 	if (!r && req->share_tag[0])
 		r = guest_mount_share(req->share_tag, e);
+	if (!r && req->network)
+		r = network_set_up(req->network, e);
 	for (i = 0; i < req->n_sysctl && !r; i++)
 		r = guest_set_sysctl(req->sysctl[i]->name, req->sysctl[i]->value, e);
 	return r;

@@ -233,18 +233,22 @@ test_a_network_that_a_guest_has_not_is_refused() {
 	bundle . true
 	ip netns add e2e-empty
 	ip netns add e2e-full
-	ip -n e2e-full link add type veth
+	ip -n e2e-full tuntap add mode tap name vpn
+	ip -n e2e-full link set vpn up
 	jq '(.linux.namespaces[] | select(.type == "network")).path = "/run/netns/e2e-empty"' "$work/bundle/config.json" >"$work/c"
 	cp "$work/c" "$work/bundle/config.json"
 	status=0
 	rt run -b "$work/bundle" net >"$work/net.out" 2>&1 || status=$?
 	sed -i 's/e2e-empty/e2e-full/' "$work/bundle/config.json"
 	run rt run -b "$work/bundle" net
+	sed -i 's|/run/netns/e2e-full|/proc/1/ns/net|' "$work/bundle/config.json"
+	rt run -b "$work/bundle" host >"$work/host.out" 2>&1 || true
 	ip netns del e2e-empty
 	ip netns del e2e-full
 	rmdir /run/netns 2>/dev/null || { umount /run/netns; rmdir /run/netns; }
 	is "$status" 125 "exit status"
-	err_has "--network none"
+	err_has vpn
+	grep -q "host's own" "$work/host.out" || die "the host's network was given away: $(cat "$work/host.out")"
 }
 
 test_bad_input_is_refused_by_name() {

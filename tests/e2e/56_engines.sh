@@ -64,5 +64,15 @@ test_podman() { # limit 400 s
 	run pm run --rm --network host "$image" true
 	[ "$status" != 0 ] || die "a guest has no network of the host"
 	err_has "network"
+	ip netns add e2e-pod
+	ip link add e2e-host type veth peer name eth0 netns e2e-pod
+	ip -n e2e-pod addr add 10.90.0.2/24 dev eth0
+	ip -n e2e-pod link set eth0 up
+	run pm run --rm --network ns:/run/netns/e2e-pod "$image" sh -c 'cat /sys/class/net/eth0/address; ip route'
+	status_is 0
+	out_has "$(ip netns exec e2e-pod cat /sys/class/net/eth0/address)"
+	out_has "10.90.0.0/24 dev eth0"
+	ip netns del e2e-pod
+	rmdir /run/netns 2>/dev/null || { umount /run/netns; rmdir /run/netns; }
 	podman_end
 }

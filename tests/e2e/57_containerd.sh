@@ -172,17 +172,11 @@ test_ctr_task() { # limit 400 s
 
 cri() { "$(dirname "${BASH_SOURCE[0]}")/cri.py" "$@"; }
 
-# Until a sandbox has a network device, a plugin that makes no interface stands for CNI's.
-no_network() {
-	mkdir -p /etc/cni/net.d /opt/cni/bin
-	cat >/opt/cni/bin/nothing <<-'END'
-		#!/bin/sh
-		[ "$CNI_COMMAND" != ADD ] || echo '{"cniVersion":"0.4.0","interfaces":[{"name":"eth0","sandbox":"'"$CNI_NETNS"'"}],
-			"ips":[{"version":"4","interface":0,"address":"10.9.0.2/24"}]}'
-	END
-	chmod +x /opt/cni/bin/nothing
-	ln -s nothing /opt/cni/bin/loopback
-	echo '{"cniVersion":"0.4.0","name":"none","plugins":[{"type":"nothing"}]}' >/etc/cni/net.d/10-none.conflist
+# The page's network.
+cni_network() {
+	mkdir -p /etc/cni/net.d
+	from_page containerd json >/etc/cni/net.d/10-pods.conflist
+	grep -q bridge /etc/cni/net.d/10-pods.conflist || die "the page has no network for pods"
 }
 pod_config() { # NAME NETWORK-MODE
 	jq -nc --arg n "$1" --argjson m "$2" '{metadata: {name: $n, uid: ("uid-" + $n), namespace: "default"}, hostname: $n,
@@ -205,8 +199,8 @@ about() { jq -nc --arg k "$1" --arg v "$2" '{($k): $v}'; }
 cri_ready() { cri Status '{}'; }
 
 test_cri_pod() { # limit 400 s
-	local pod one two
-	no_network
+	local pod one two address
+	cni_network
 	containerd_begin
 	until_ok cri_ready
 	ctr -n k8s.io image import --base-name example.org/busybox "$work/image.tar"
@@ -217,7 +211,7 @@ test_cri_pod() { # limit 400 s
 	run cri RunPodSandbox "$(jq -nc --argjson c "$(pod_config web 0)" '{config: $c, runtime_handler: "microvm"}')"
 	status_is 0
 	pod=$(jq -r .pod_sandbox_id <<<"$out")
-	one=$(container "$pod" one sh -c 'mkdir /www; echo from one >/www/index.html; httpd -f -p 127.0.0.1:8080 -h /www')
+	one=$(container "$pod" one sh -c 'mkdir /www; echo from one >/www/index.html; httpd -f -p 8080 -h /www')
 	run cri StartContainer "$(about container_id "$one")"
 	status_is 0
 	is "$(pgrep -c -x microvm-vmm)" 1 "VMs of a pod"
@@ -229,6 +223,12 @@ test_cri_pod() { # limit 400 s
 	run in_pod "$two" sh -c 'for i in 1 2 3 4 5 6 7 8 9; do wget -qO- http://127.0.0.1:8080 && break; sleep 1; done; hostname'
 	status_is 0
 	is "$(jq -r .stdout <<<"$out")" $'from one\nweb'
+	# The host, as kubelet's probes do, and the pod's own address from within.
+	run cri PodSandboxStatus "$(about pod_sandbox_id "$pod")"
+	address=$(jq -r .status.network.ip <<<"$out")
+	is "$(busybox wget -qO- "http://$address:8080")" "from one"
+	run in_pod "$two" wget -qO- "http://$address:8080"
+	is "$(jq -r .stdout <<<"$out")" "from one"
 	# What is written to a volume is there for the other one, and on the host; an update of the host's arrives.
 	in_pod "$one" sh -c 'echo shared >/volume/file' >"$work/none"
 	run in_pod "$two" cat /volume/file
@@ -249,7 +249,8 @@ test_cri_pod() { # limit 400 s
 	run cri RemovePodSandbox "$(about pod_sandbox_id "$pod")"
 	status_is 0
 	containerd_end
-	rm -rf /etc/cni /opt/cni /run/netns
+	ip link del cni0
+	rm -rf /etc/cni /var/lib/cni /run/netns
 }
 
 # ---- ends that nobody asked for, and many at once ---------------------------------------------------------------------

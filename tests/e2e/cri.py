@@ -38,6 +38,10 @@ MESSAGES = {
     "ContainerStatusResponse": {"status": (1, "ContainerStatus")},
     "StopPodSandboxRequest": {"pod_sandbox_id": (1, str)},
     "RemovePodSandboxRequest": {"pod_sandbox_id": (1, str)},
+    "PodSandboxStatusRequest": {"pod_sandbox_id": (1, str)},
+    "PodNetwork": {"ip": (1, str)},
+    "PodSandboxStatus": {"id": (1, str), "state": (3, int), "network": (5, "PodNetwork")},
+    "PodSandboxStatusResponse": {"status": (1, "PodSandboxStatus")},
     "StatusRequest": {},
 }
 

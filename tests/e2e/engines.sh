@@ -8,7 +8,7 @@ page=$(dirname "${BASH_SOURCE[0]}")/../../docs/engines.md
 
 # The first block of that language below a heading of the page: `from_page HEADING LANGUAGE`
 from_page() {
-	awk -v h="## $1" -v l="\`\`\`$2" '$0 == h { at = 1 } at && $0 == "```" { exit } at && on { print } at && $0 == l { on = 1 }' "$page"
+	awk -v h="## $1" -v l="\`\`\`$2" '$0 == h { at = 1 } on && $0 == "```" { exit } at && on { print } at && $0 == l { on = 1 }' "$page"
 }
 
 # As `make install` puts it, but of this build.

@@ -24,7 +24,7 @@
 #include "vmm/memory.h"
 
 #define DRV_MEM (16ull << 20)
-#define DRV_QUEUES 4u
+#define DRV_QUEUES 5u
 #define DRV_RINGS 0x100000ull		 /* queue i's rings are at DRV_RINGS + i * 64 KiB */
 #define DRV_DATA 0x200000ull		 /* free for buffers */
 #define DRV_WAIT_NS (30ull * 1000000000) /* after which a test has failed */

@@ -31,6 +31,7 @@ void vmspec_init(struct vmspec *spec)
 struct vmspec_device *vmspec_add(struct vmspec *spec, enum vmspec_device_type type)
 {
 	struct vmspec_device *dev;
+	unsigned int i;
 
 	if (spec->devices_n >= VMSPEC_DEVICES_MAX)
 		return NULL;
@@ -47,6 +48,10 @@ struct vmspec_device *vmspec_add(struct vmspec *spec, enum vmspec_device_type ty
 	case VMSPEC_RNG: dev->rng.fd = -1; break;
 	case VMSPEC_PMEM: dev->pmem.fd = -1; break;
 	case VMSPEC_FS: dev->fs.fd = -1; break;
+	case VMSPEC_NET:
+		for (i = 0; i < VMSPEC_NET_PAIRS_MAX; i++)
+			dev->net.fds[i] = -1;
+		break;
 	default: break;
 	}
 	return dev;
@@ -87,6 +92,9 @@ size_t vmspec_fds(struct vmspec *spec, int32_t *fds[VMSPEC_FDS_MAX])
 		for (j = 0; dev->type == VMSPEC_VSOCK && j < min_t(size_t, dev->vsock.ports_n, VMSPEC_PORTS_MAX); j++)
 			if (dev->vsock.ports[j].fd >= 0)
 				fds[n++] = &dev->vsock.ports[j].fd;
+		for (j = 0; dev->type == VMSPEC_NET && j < VMSPEC_NET_PAIRS_MAX; j++)
+			if (dev->net.fds[j] >= 0)
+				fds[n++] = &dev->net.fds[j];
 	}
 	return n;
 }
@@ -129,6 +137,23 @@ static int check_fs(const struct vmspec *spec, const struct vmspec_device *dev, 
 	return 0;
 }
 
+static int check_net(const struct vmspec *spec, const struct vmspec_device *dev, struct err *e)
+{
+	uint32_t i;
+
+	if (dev->net.pairs < 1 || dev->net.pairs > min_t(uint32_t, spec->vcpus, VMSPEC_NET_PAIRS_MAX))
+		return err_set(e, EINVAL, "net: %u pairs of queues for %u vCPUs", dev->net.pairs, spec->vcpus);
+	for (i = 0; i < VMSPEC_NET_PAIRS_MAX; i++)
+		if ((dev->net.fds[i] >= 0) != (i < dev->net.pairs))
+			return err_set(e, EBADF, "net: a file for each of %u pairs of queues", dev->net.pairs);
+	if (dev->net.mac[0] & 1)
+		return err_set(e, EINVAL, "net: a MAC that is a group's");
+	if (dev->net.mtu < VMSPEC_NET_MTU_MIN || dev->net.mtu > VMSPEC_NET_MTU_MAX)
+		return err_set(e, EINVAL, "net: an MTU of %u is outside %u..%u", dev->net.mtu, VMSPEC_NET_MTU_MIN,
+			       VMSPEC_NET_MTU_MAX);
+	return 0;
+}
+
 static int check_device(const struct vmspec *spec, const struct vmspec_device *dev, struct err *e)
 {
 	uint32_t known = 0;
@@ -162,6 +187,10 @@ static int check_device(const struct vmspec *spec, const struct vmspec_device *d
 		break;
 	case VMSPEC_FS:
 		if (check_fs(spec, dev, e))
+			return -e->code;
+		break;
+	case VMSPEC_NET:
+		if (check_net(spec, dev, e))
 			return -e->code;
 		break;
 	default: break;

@@ -15,7 +15,7 @@
 #include "base/err.h"
 
 #define VMSPEC_MAGIC 0x6d76736bu /* "mvsk" */
-#define VMSPEC_VERSION 4u
+#define VMSPEC_VERSION 5u
 #define VMSPEC_VCPUS_MAX 32u
 #define VMSPEC_CMDLINE_MAX 2048u /* with the NUL */
 #define VMSPEC_DEVICES_MAX 32u
@@ -24,6 +24,9 @@
 #define VMSPEC_MEM_MAX (1ull << 40)
 #define VMSPEC_FS_TAG_MAX 36u /* virtio-fs's name of a file system, virtio 1.2, 5.11.4 */
 #define VMSPEC_FS_QUEUE_SIZE_MAX 1024u
+#define VMSPEC_NET_PAIRS_MAX 8u /* of queues, each of which is a file */
+#define VMSPEC_NET_MTU_MIN 68u	/* the least that IPv4 works with (RFC 791), virtio 1.2, 5.1.4.1 */
+#define VMSPEC_NET_MTU_MAX 65535u
 #define VMSPEC_SERIAL_MAX 20u /* virtio-blk's serial number, virtio 1.2, 5.2.6 */
 
 enum vmspec_device_type { /* virtio device ids, virtio 1.2, 5 */
@@ -93,6 +96,13 @@ struct vmspec_device {
 			uint32_t queue_size; /* a power of two; 0: the device's own choice */
 			char tag[VMSPEC_FS_TAG_MAX];
 		} fs;
+		struct {
+			/* Of one tap, a queue each: O_NONBLOCK, IFF_NO_PI, IFF_VNET_HDR with a header of 12 bytes. */
+			int32_t fds[VMSPEC_NET_PAIRS_MAX];
+			uint32_t pairs; /* 1..vcpus */
+			uint32_t mtu;
+			uint8_t mac[6];
+		} net;
 		uint8_t reserved[120];
 	};
 };

@@ -156,6 +156,7 @@ int stage_vmspec(struct sandbox *s, struct err *e)
 		.disks = s->shares.disks,
 		.disk_fds = s->disk_fds,
 		.disks_n = s->disks_n,
+		.network = &s->network,
 		.fs_fd = s->fsd_fd,
 		.uid = s->home.uid,
 		.host_mem_bytes = s->host_mem_bytes,
@@ -171,6 +172,7 @@ int stage_vmspec(struct sandbox *s, struct err *e)
 static void close_vmm_ends(struct sandbox *s)
 {
 	storage_close_vmm_ends(s);
+	network_close_taps(&s->network);
 	cleanup_closep(&s->kernel_fd);
 	cleanup_closep(&s->initramfs_fd);
 	cleanup_closep(&s->listen_fd);
@@ -410,6 +412,7 @@ int boot_ask(struct sandbox *s, struct err *e)
 	req.time_ns = realtime_ns();
 	req.entropy.data = entropy;
 	req.entropy.len = sizeof(entropy);
+	req.network = s->network.network;
 	s->boot.asked = true;
 	agent_create_sandbox_async(s->agent, &req, on_answer, s);
 	return 0;

@@ -50,9 +50,9 @@ static bool is_shared_in_pod(const char *type)
 	return str_eq(type, "ipc") || str_eq(type, "uts") || str_eq(type, "pid");
 }
 
-/* Without one a container has the guest's, as all of the pod. */
-static void drop_network_namespace(Microvm__Linux *l)
+void bundle_share_network(struct bundle *b)
 {
+	Microvm__Linux *l = b->spec->linux;
 	size_t i;
 
 	for (i = 0; i < l->n_namespaces; i++) {
@@ -104,7 +104,7 @@ static int check_namespaces(struct bundle *b, struct err *e)
 		pb_set(&ns->path, xstrdup(""));
 	}
 	if (b->in_pod)
-		drop_network_namespace(b->spec->linux);
+		bundle_share_network(b);
 	return 0;
 }
 

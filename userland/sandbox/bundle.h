@@ -43,6 +43,8 @@ int bundle_load_in_pod(const char *path, struct bundle *b, struct err *e);
 int bundle_load_config(const char *path, struct bundle *b, struct err *e);
 /* The paths become those of that process in the guest. */
 void bundle_enter_pod(struct bundle *b, uint32_t guest_pid);
+/* No network namespace of its own: it has the guest's, as all containers of a pod have. */
+void bundle_share_network(struct bundle *b);
 void bundle_free(struct bundle *b);
 /* How large its VM is to be: into o, whose other members stay. */
 void bundle_size(const struct bundle *b, struct run_options *o);

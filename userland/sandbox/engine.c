@@ -18,10 +18,10 @@
 #include "sandbox/bundle.h"
 #include "sandbox/control.h"
 #include "sandbox/hooks.h"
-#include "sandbox/network.h"
 #include "sandbox/oci_state.h"
 #include "sandbox/sandbox_private.h"
 #include "sandbox/terminal.h"
+#include "sandbox/vmspec_build.h"
 
 /* ---- network namespace ----------------------------------------------------------------------------------------------- */
 
@@ -155,11 +155,28 @@ int stage_hooks(struct sandbox *s, struct err *e)
 	if (!r && h)
 		r = run_hooks(s, "createRuntime", h->create_runtime, h->n_create_runtime, OCI_CREATING,
 			      s->host_netns_fd, e);
-	if (!r)
-		r = network_check_own(e);
 	if (!r && h)
 		r = run_hooks(s, "createContainer", h->create_container, h->n_create_container, OCI_CREATING, -1, e);
 	return r;
+}
+
+int stage_network(struct sandbox *s, struct err *e)
+{
+	const struct run_options *o = s->options;
+	int r;
+
+	if (!o->bundle)
+		return 0;
+	r = network_begin(&s->network, NULL, s->host_netns_fd, vmspec_build_vcpus(o->nano_cpus), e);
+	/* They are the guest's, and in none of its namespaces but its own. */
+	if (!r && s->network.network)
+		bundle_share_network(o->bundle);
+	return r;
+}
+
+void undo_network(struct sandbox *s)
+{
+	network_end(&s->network);
 }
 
 /* "If any poststart hook fails, the runtime MUST log a warning, but … continue". */

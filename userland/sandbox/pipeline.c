@@ -19,13 +19,14 @@ static const struct stage stages[] = {
 	{ "identity", stage_identity, undo_identity }, /* id, name, uid, folder, lock */
 	{ "signals", stage_signals, undo_signals },    /* from here on a signal is an event, and everything is undone */
 	{ "engine", stage_engine, undo_engine },    /* of a bundle: network namespace, terminal, who asks for a start */
+	{ "hooks", stage_hooks, NULL },		    /* of a bundle: those of the host */
+	{ "network", stage_network, undo_network }, /* taps for the interfaces that an engine made */
 	{ "storage", stage_storage, undo_storage }, /* disks, volumes, the file server */
 	{ "vmspec", stage_vmspec, undo_vmspec },    /* what the VMM is told, with all files opened */
 	{ "spawn", stage_spawn, undo_spawn },	    /* microvm-vmm runs */
 	{ "spec", stage_spec, undo_spec },	    /* what the agent is told, while the guest boots */
 	{ "boot", stage_boot, undo_boot },	    /* the agent answers */
 	{ "stdio", stage_stdio, undo_stdio },	    /* a stream for each of stdin, stdout and stderr */
-	{ "hooks", stage_hooks, NULL },		    /* of a bundle: those of the host */
 	{ "create", stage_create, NULL },	    /* root, namespaces, cgroup */
 	{ "hold", stage_hold, NULL },		    /* an engine's "create" returns, and its "start" is waited for */
 	{ "start", stage_start, NULL },		    /* the command runs */
@@ -77,6 +78,7 @@ void sandbox_init(struct sandbox *s, const struct sandbox_paths *paths, const st
 		.paths = paths,
 		.options = o,
 		.kvm_fd = -1,
+		.network = NETWORK_INIT,
 		.ready_fd = -1,
 		.host_netns_fd = -1,
 		.control_listen_fd = -1,

@@ -13,6 +13,7 @@
 #include "base/util.h"
 #include "oci/pb.h"
 #include "sandbox/sandbox_private.h"
+#include "sandbox/vmspec_build.h"
 
 struct pod {
 	struct sandbox s;
@@ -38,11 +39,20 @@ static void undo_tree(struct sandbox *s)
 	share_tree_end(s->home.path);
 }
 
+static int stage_pod_network(struct sandbox *s, struct err *e)
+{
+	const struct pod *p = container_of(s, struct pod, s);
+	const char *path = p->config.bundle->netns;
+
+	return path ? network_begin(&s->network, path, -1, vmspec_build_vcpus(s->options->nano_cpus), e) : 0;
+}
+
 static const struct stage pod_stages[] = {
 	{ "host", stage_host, undo_host },
 	{ "image", stage_image, undo_image },
 	{ "identity", stage_identity, undo_identity },
 	{ "tree", stage_tree, undo_tree }, /* in storage's place: what is shared comes later */
+	{ "network", stage_pod_network, undo_network },
 	{ "vmspec", stage_vmspec, undo_vmspec },
 	{ "spawn", stage_spawn, undo_spawn },
 	{ "boot", boot_ask, undo_boot },
@@ -80,6 +90,8 @@ static void on_vmm_ended(struct sandbox *s)
 	if (p->told_end)
 		return;
 	p->told_end = true;
+	/* The engine takes the network away next. */
+	network_end(&s->network);
 	if (!s->boot.late || !boot_result(s, &e))
 		sandbox_vm_error(s, &e);
 	tell_ready(p, &e);
@@ -139,6 +151,7 @@ void pod_end(struct pod *p)
 	p->s.boot_over = false;
 	vmm_kill(&p->s.vmm);
 	vmm_kill(&p->s.fsd);
+	network_end(&p->s.network);
 }
 
 struct agent *pod_agent(struct pod *p)

@@ -12,6 +12,7 @@
 #include "image/image.h"
 #include "io/loop.h"
 #include "sandbox/console.h"
+#include "sandbox/network.h"
 #include "sandbox/sandbox.h"
 #include "sandbox/shares.h"
 #include "sandbox/stdio.h"
@@ -73,6 +74,9 @@ struct sandbox {
 	unsigned int end_requests;
 	struct loop_op timeout_op;
 	bool timed_out;
+
+	/* network: what the engine made for the container */
+	struct network network;
 
 	/* storage */
 	bool grows;	       /* a pod: shares come and go while it runs, in a tree on its folder (share_tree.h) */
@@ -149,6 +153,9 @@ void undo_signals(struct sandbox *s);
 int stage_engine(struct sandbox *s, struct err *e);
 void undo_engine(struct sandbox *s);
 int stage_hooks(struct sandbox *s, struct err *e);
+/* After the hooks, as some make interfaces. */
+int stage_network(struct sandbox *s, struct err *e);
+void undo_network(struct sandbox *s);
 int stage_hold(struct sandbox *s, struct err *e);
 /* The container runs: poststart hooks. */
 void engine_started(struct sandbox *s);

@@ -80,6 +80,22 @@ static void add_disks(const struct vm_facts *f, struct vmspec *spec)
 	}
 }
 
+/* In the order in which the agent is told of them. */
+static void add_interfaces(const struct network *n, struct vmspec *spec)
+{
+	size_t i;
+
+	for (i = 0; n && n->network && i < n->network->n_interfaces; i++) {
+		const Microvm__Interface *iface = n->network->interfaces[i];
+		struct vmspec_device *dev = vmspec_add(spec, VMSPEC_NET);
+
+		dev->net.pairs = n->pairs;
+		dev->net.mtu = iface->mtu;
+		memcpy(dev->net.fds, n->fds[i], sizeof(dev->net.fds));
+		memcpy(dev->net.mac, iface->mac.data, sizeof(dev->net.mac));
+	}
+}
+
 static void add_devices(const struct run_options *o, const struct vm_facts *f, struct vmspec *spec)
 {
 	struct vmspec_device *dev;
@@ -108,6 +124,7 @@ static void add_devices(const struct run_options *o, const struct vm_facts *f, s
 		dev->balloon.module_fd = f->balloon_module_fd;
 		dev->balloon.min_bytes = ALIGN_UP(o->mem_min_bytes, 4096);
 	}
+	add_interfaces(f->network, spec);
 	dev = vmspec_add(spec, VMSPEC_VSOCK);
 	if (f->vhost_cid) {
 		dev->vsock.guest_cid = f->vhost_cid;

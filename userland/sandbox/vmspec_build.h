@@ -7,6 +7,7 @@
 
 #include "base/err.h"
 #include "base/vmspec.h"
+#include "sandbox/network.h"
 #include "sandbox/options.h"
 #include "sandbox/shares.h"
 
@@ -25,7 +26,8 @@ struct vm_facts {
 	const struct disk *disks;
 	const int *disk_fds; /* as many */
 	size_t disks_n;
-	int fs_fd; /* connected to the file server; -1: none */
+	const struct network *network; /* NULL: there is none */
+	int fs_fd;		       /* connected to the file server; -1: none */
 	uint32_t uid;
 	uint64_t host_mem_bytes;
 };

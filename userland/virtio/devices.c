@@ -9,7 +9,8 @@
 #include "virtio/mmio.h"
 
 const struct virtio_device_ops *const virtio_devices[] = {
-	&virtio_blk, &virtio_rng, &virtio_console, &virtio_vsock, &virtio_pmem, &virtio_fs, &virtio_balloon,
+	&virtio_blk,  &virtio_rng, &virtio_console, &virtio_vsock,
+	&virtio_pmem, &virtio_fs,  &virtio_balloon, &virtio_net,
 };
 const size_t virtio_devices_n = ARRAY_SIZE(virtio_devices);
 

@@ -9,6 +9,7 @@ extern const struct virtio_device_ops virtio_balloon;
 extern const struct virtio_device_ops virtio_blk;
 extern const struct virtio_device_ops virtio_console;
 extern const struct virtio_device_ops virtio_fs;
+extern const struct virtio_device_ops virtio_net;
 extern const struct virtio_device_ops virtio_pmem;
 extern const struct virtio_device_ops virtio_rng;
 extern const struct virtio_device_ops virtio_vsock;

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <linux/falloc.h>
+#include <linux/if_tun.h>
 #include <linux/io_uring.h>
 #include <linux/kvm.h>
 #include <linux/vhost.h>
@@ -39,6 +40,8 @@ static const struct seccomp_rule io_rules[] = {
 	{ SYS_close, ANY, 0 },
 	{ SYS_read, ANY, 0 },			/* /dev/urandom */
 	{ SYS_pwritev2, ANY, 0 },		/* disks' writes, where the ring would need a worker thread */
+	{ SYS_readv, ANY, 0 },			/* frames, from and to a tap */
+	{ SYS_writev, ANY, 0 },
 	{ SYS_recvmsg, ANY, 0 },		/* vsock streams, straight from and to guest memory */
 	{ SYS_sendmsg, ANY, 0 },
 	{ SYS_epoll_ctl, ANY, 0 },		/* and news of them */
@@ -63,6 +66,8 @@ static const struct seccomp_rule io_rules[] = {
 	{ SYS_ioctl, 1, MICROVM_STOP_BALLOON },
 	{ SYS_ioctl, 1, MICROVM_GET_BALLOON },
 	{ SYS_ioctl, 1, MICROVM_PRESSURE },
+	{ SYS_ioctl, 1, TUNSETOFFLOAD },	/* frames that the guest can take as they are */
+	{ SYS_ioctl, 1, TUNSETQUEUE },
 	{ SYS_fallocate, 1, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE }, /* guest memory that goes back */
 	{ SYS_fstat, ANY, 0 },			/* and how much of it there is */
 	{ SYS_brk, ANY, 0 },			/* the C library's allocator */
