@@ -91,7 +91,7 @@ test_run_in_the_foreground() {
 }
 
 test_kill_exec_ps_pause_update_events() { # limit 300 s
-	bundle '.hostname = "box"' sh -c 'trap "echo caught; exit 3" TERM; while :; do sleep 0.1; done'
+	bundle '.hostname = "box" | .annotations["io.microvm.memory"] = "512m"' sh -c 'trap "echo caught; exit 3" TERM; while :; do sleep 0.1; done'
 	create two
 	rt start two
 	run rt exec two hostname
@@ -122,6 +122,10 @@ test_kill_exec_ps_pause_update_events() { # limit 300 s
 	echo '{"memory": {"limit": 100000000}}' | rt update -r - two
 	run rt events --stats two
 	is "$(jq -c '[.type, .id, (.data.memory.usage.usage > 0), .data.memory.usage.limit < 100000001]' <<<"$out")" '["stats","two",true,true]'
+	# What its limit leaves over is not the guest's any more, either.
+	run rt update --memory 300m two
+	status_is 0
+	is "$(MICROVM_STATE=$root microvm stats --no-stream --format json two | jq -c '[.MemLimitBytes, .TargetBytes]')" '["314572800","381681664"]'
 	run rt update --memory 8g two
 	refused 1 memory
 	run rt delete two

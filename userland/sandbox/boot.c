@@ -410,6 +410,10 @@ int boot_ask(struct sandbox *s, struct err *e)
 	req.time_ns = realtime_ns();
 	req.entropy.data = entropy;
 	req.entropy.len = sizeof(entropy);
+	if (s->pod_linux) {
+		req.sysctl = s->pod_linux->sysctl;
+		req.n_sysctl = s->pod_linux->n_sysctl;
+	}
 	s->boot.asked = true;
 	agent_create_sandbox_async(s->agent, &req, on_answer, s);
 	return 0;

@@ -75,6 +75,7 @@ struct sandbox {
 	bool timed_out;
 
 	/* storage */
+	const Microvm__Linux *pod_linux; /* whose sysctls are the guest's own; NULL: none; until its boot */
 	bool grows;	       /* a pod: shares come and go while it runs, in a tree on its folder (share_tree.h) */
 	struct vmm fsd;	       /* microvm-fsd */
 	int fsd_fd;	       /* the VMM's end of the connection to it; -1: there is no share */
