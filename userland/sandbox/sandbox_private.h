@@ -24,6 +24,7 @@ struct sandbox;
 struct boot {
 	struct loop_op limit_op;
 	bool asked, answered, late;
+	uint64_t cpu_ns; /* of its VMM, when its time was up last */
 	struct err e;
 	void (*done)(struct sandbox *s); /* NULL: whoever waits looks at answered */
 };
