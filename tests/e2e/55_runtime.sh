@@ -125,7 +125,7 @@ test_kill_exec_ps_pause_update_events() { # limit 300 s
 	# What its limit leaves over is not the guest's any more, either.
 	run rt update --memory 300m two
 	status_is 0
-	is "$(MICROVM_STATE=$root microvm stats --no-stream --format json two | jq -c '[.MemLimitBytes, .TargetBytes]')" '["314572800","381681664"]'
+	is "$(MICROVM_STATE=$root microvm stats --no-stream --format json two | jq -r '"\(.MemLimitBytes) \(.TargetBytes)"')" "314572800 381681664"
 	run rt update --memory 8g two
 	refused 1 memory
 	run rt delete two

@@ -225,7 +225,7 @@ START_TEST(scheduling)
 }
 END_TEST
 
-/* name in PATH, path, folder, not executable: found out before it is started, and not by root's rights where it isn't root's */
+/* name in PATH, path, folder, not executable: found out before it is started, and not by rights that its user has not */
 START_TEST(exec_errors_at_creation)
 {
 	static const struct {
@@ -247,7 +247,8 @@ START_TEST(exec_errors_at_creation)
 	for (i = 0; i < ARRAY_SIZE(cases); i++) {
 		struct oci_options o = { .args = LIST((char *)cases[i].program),
 					 .env = LIST("PATH=/bin:/etc:/"),
-					 .user = (char *)cases[i].user };
+					 .user = cases[i].user,
+					 .cap_drop = cases[i].user ? LIST("ALL") : NULL };
 		struct box *b = box_new("", &o);
 
 		box_file(b, "/etc/plain", "x", 0644);
