@@ -32,7 +32,7 @@
 
 #define CONTAINER_CGROUP "microvm"   /* the cgroup below which all containers' are */
 #define CONTAINER_RUN "/run/microvm" /* state of containers: root mounts, writable layers */
-#define CONTAINER_SETUP_S 10u	     /* of the guest's own time: what its host does not give it a CPU for does not count */
+#define CONTAINER_SETUP_S 10u /* of the guest's own time: what its host does not give it a CPU for does not count */
 #define CONTAINER_FILL_S 600u /* more, where a new volume gets the image's files */
 
 struct container;

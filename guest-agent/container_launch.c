@@ -27,7 +27,10 @@
 struct limit {
 	unsigned int turns;
 };
-#define LIMIT_OF(seconds) { .turns = (seconds) * (1000u / TURN_MS) }
+#define LIMIT_OF(seconds)                              \
+	{                                              \
+		.turns = (seconds) * (1000u / TURN_MS) \
+	}
 
 static int wait_readable(int fd, struct limit *l)
 {

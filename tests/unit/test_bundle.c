@@ -136,7 +136,8 @@ START_TEST(sizes_of_a_pod)
 		const char *annotations;
 		uint64_t mib, cpus;
 	} cases[] = {
-		{ "\"" CRI "memory\":\"629145600\",\"" CRI "cpu-quota\":\"250000\",\"" CRI "cpu-period\":\"100000\"", 664, 3 },
+		{ "\"" CRI "memory\":\"629145600\",\"" CRI "cpu-quota\":\"250000\",\"" CRI "cpu-period\":\"100000\"",
+		  664, 3 },
 		{ "\"" CRI "memory\":\"0\",\"" CRI "cpu-quota\":\"-1\",\"" CRI "cpu-period\":\"100000\"", 0, 0 },
 		{ "\"" CRI "cpu-quota\":\"0\",\"" CRI "cpu-period\":\"100000\",\"" CRI "cpu-shares\":\"102\"", 0, 0 },
 		{ "\"" CRI "cpu-shares\":\"2049\"", 0, 3 },

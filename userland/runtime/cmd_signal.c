@@ -134,8 +134,7 @@ static int delete_run(const struct runtime_global *g, void *options, int argc, c
 }
 
 static const struct opt kill_opts[] = {
-	{ "all", 'a', OPT_FLAG, 0, NULL, "to all of its processes",
-	  offsetof(struct kill_options, all) },
+	{ "all", 'a', OPT_FLAG, 0, NULL, "to all of its processes", offsetof(struct kill_options, all) },
 };
 static const struct opt delete_opts[] = {
 	{ "force", 'f', OPT_FLAG, 0, NULL, "kill it first if it runs", offsetof(struct delete_options, force) },

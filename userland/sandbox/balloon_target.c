@@ -53,8 +53,7 @@ static void on_answer(struct loop_op *op, int res)
 	if (res < 0)
 		log_warn("its memory stays as it is: the VMM: %s", strerror(-res));
 	else if (res != (int)sizeof(t->answer) || t->answer.error)
-		log_warn("its memory stays as it is: the VMM does not take %llu bytes",
-			 (unsigned long long)t->told);
+		log_warn("its memory stays as it is: the VMM does not take %llu bytes", (unsigned long long)t->told);
 	tell(t);
 }
 

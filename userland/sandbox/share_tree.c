@@ -182,8 +182,7 @@ static char *join_options(const struct share_mount *m, const char *but, const ch
 
 		if (take_word(m->options[i], flags))
 			continue;
-		more = xasprintf("%s%s%s%s", data, *data ? "," : "", other ? but : m->options[i],
-				 other ? instead : "");
+		more = xasprintf("%s%s%s%s", data, *data ? "," : "", other ? but : m->options[i], other ? instead : "");
 		free(data);
 		data = more;
 	}

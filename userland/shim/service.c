@@ -342,7 +342,7 @@ static void serve_update(struct ttrpc_call *call, const ProtobufCMessage *m, voi
 {
 	const TASK(UpdateTaskRequest) *req = (const TASK(UpdateTaskRequest) *)m;
 	struct err e = ERR_INIT;
-	Microvm__Resources *res;
+	Microvm__Resources *res = NULL;
 	Microvm__UpdateRequest u;
 	struct agent *agent;
 	struct task *t;
@@ -354,7 +354,7 @@ static void serve_update(struct ttrpc_call *call, const ProtobufCMessage *m, voi
 	agent = agent_for(arg, call, req->id);
 	if (!agent)
 		return;
-	if (parse_update(arg, req, &res, &e)) {
+	if (parse_update(arg, req, &res, &e) || !res) {
 		ttrpc_fail(call, &e);
 		return;
 	}
@@ -402,10 +402,14 @@ static void on_pids(const ProtobufCMessage *reply, const struct err *e, void *ar
 static void serve_pids(struct ttrpc_call *call, const ProtobufCMessage *m, void *arg)
 {
 	const TASK(PidsRequest) *req = (const TASK(PidsRequest) *)m;
+	struct err none = ERR_INIT;
+	const struct task *t = task_find(arg, req->id, &none);
+	const uint32_t vm = t ? task_pid(t) : 0;
 	struct pending now = { .call = call };
 
-	if (is_idle(arg, req->id))
-		reply_pids(&now, NULL, 0);
+	/* A task without any is a leftover for containerd, which it cleans up when it is started again. */
+	if (t && t->idle)
+		reply_pids(&now, &vm, 1);
 	else
 		relay(arg, call, req->id, agent_list_processes_async, on_pids, NULL);
 }

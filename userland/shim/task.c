@@ -222,25 +222,26 @@ int task_ask_creation(struct task *t, agent_done_fn done, struct err *e)
 	return 0;
 }
 
-/* The namespaces that it shares: those of the pod's first container. False: that one has to be woken before. */
-static bool join_pod(struct task *t, struct err *e)
+/* The namespaces that it shares: those of the pod's first container. -EAGAIN: that one has to be woken before, and e is empty. */
+static int join_pod(struct task *t, struct err *e)
 {
 	struct task *first = first_of_pod(t->shim);
-	const bool pid = bundle_joins_pid(&t->bundle);
 
-	if (!first || (!first->in_guest && !first->idle)) {
-		err_set(e, ESRCH, "container %s: the first container of its pod is gone", t->id);
-	} else if (first->idle && pid && first->first.state != PROCESS_RUNNING) {
-		err_set(e, ESRCH, "container %s: the first container of its pod does not run, and so has no pids", t->id);
-	} else if (first->idle && pid) {
+	if (!first || (!first->in_guest && !first->idle))
+		return err_set(e, ESRCH, "container %s: the first container of its pod is gone", t->id);
+	if (first->idle && bundle_joins_pid(&t->bundle)) {
+		if (first->first.state != PROCESS_RUNNING)
+			return err_set(
+				e, ESRCH,
+				"container %s: the first container of its pod does not run, so it has no pids to share",
+				t->id);
 		pause_wake(first);
-		return false;
+		return -EAGAIN;
 	}
-	if (!e->code && first->bundle.pause)
+	if (first->bundle.pause)
 		bundle_leave_to_vm(&t->bundle);
-	if (!e->code)
-		bundle_enter_pod(&t->bundle, first->guest_pid);
-	return true;
+	bundle_enter_pod(&t->bundle, first->guest_pid);
+	return 0;
 }
 
 /* The guest has booted. */
@@ -253,7 +254,7 @@ static void send_create(struct task *t)
 		created(t);
 		return;
 	}
-	if (t->bundle.in_pod && !str_eq(t->id, t->shim->id) && !join_pod(t, &e))
+	if (t->bundle.in_pod && !str_eq(t->id, t->shim->id) && join_pod(t, &e) == -EAGAIN && !e.code)
 		return;
 	t->asked = true;
 	if (e.code || task_ask_creation(t, on_created, &e))

@@ -70,10 +70,11 @@ struct task {
 	struct bundle bundle;
 	struct pod_files files;
 	uint32_t guest_pid;
-	bool asked;	   /* the agent, for its creation */
+	bool asked; /* the agent, for its creation */
 	bool in_guest, paused;
 	bool idle, waking; /* no process of it is in the guest, or not yet (pause.h) */
-	uint64_t mem_limit, mem_limit_asked; /* of its memory, in bytes; 0: none. asked: by an Update that is under way */
+	uint64_t mem_limit,
+		mem_limit_asked;	   /* of its memory, in bytes; 0: none. asked: by an Update that is under way */
 	TASK(CreateTaskRequest) * request; /* until the guest has it */
 	struct process first;
 	struct process *execs;
