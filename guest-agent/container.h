@@ -32,7 +32,7 @@
 
 #define CONTAINER_CGROUP "microvm"   /* the cgroup below which all containers' are */
 #define CONTAINER_RUN "/run/microvm" /* state of containers: root mounts, writable layers */
-#define CONTAINER_SETUP_S 10u
+#define CONTAINER_SETUP_S 10u /* of the guest's own time: what its host does not give it a CPU for does not count */
 #define CONTAINER_FILL_S 600u /* more, where a new volume gets the image's files */
 
 struct container;
@@ -51,15 +51,16 @@ struct container_io {
  * Makes the container up to the point where only the exec of its program is missing: root mounted, cgroup made and
  * limited, namespaces, mounts, createContainer hooks done, the process waiting. *pid: it, in the agent's namespace.
  * The id was checked by the caller: 1..128 of [A-Za-z0-9_.-], no leading dot, not in use. -ENOTSUP for what the guest
- * refuses (apparmor_profile, unknown mount options, …). On failure nothing is left.
+ * refuses (apparmor_profile, unknown mount options, …). -ENOENT or -EACCES and GUEST_EXEC_ERROR: its program is not there, or
+ * not executable for its user. On failure nothing is left.
  */
 int container_create(struct container **out, const Microvm__CreateContainerRequest *req, struct container_io *io,
 		     pid_t *pid, struct err *e);
 
 /*
  * Lets the process go on: startContainer hooks in it, exec, poststart hooks in the agent's namespaces. Returns when exec
- * has succeeded or failed: -ENOENT (no such program), -EACCES or -ENOEXEC (not executable), for the front ends' 127 and
- * 126. After a failure the process is dead or dying; its exit is reaped as any other.
+ * has succeeded or failed: -ENOENT (no such interpreter), -ENOEXEC (not a program), for the front ends' 127 and 126. After a
+ * failure the process is dead or dying; its exit is reaped as any other.
  */
 int container_start(struct container *c, struct err *e);
 

@@ -245,7 +245,7 @@ static int take_terminal(const Microvm__Process *p, int slave, struct err *e)
 	return 0;
 }
 
-static int set_up(struct launch *l, struct user *u, char ***env, int *master, struct err *e)
+static int set_up(struct launch *l, struct user *u, char ***env, char **file, int *master, struct err *e)
 {
 	_cleanup_close_ int root = -1, slave = -1;
 	bool terminal = l->process->terminal;
@@ -266,14 +266,17 @@ static int set_up(struct launch *l, struct user *u, char ***env, int *master, st
 		r = devices_terminal(root, master, &slave, e);
 	if (!r && terminal)
 		r = take_terminal(l->process, slave, e);
-	return r ? r : process_prepare(root, l->process, u, env, e);
+	if (!r)
+		r = process_prepare(root, l->process, u, env, e);
+	/* Now, as who creates a container wants to know. */
+	return r ? r : process_find(l->process, u, *env, file, e);
 }
 
 void container_child(struct launch *l)
 {
 	struct user u = { .groups = NULL };
 	struct err e = ERR_INIT;
-	char **env = NULL;
+	char **env = NULL, *file = NULL;
 	int master = -1;
 
 	/* It would lead out of the container. */
@@ -281,7 +284,7 @@ void container_child(struct launch *l)
 	l->pid = wait_go();
 	/* Again, as namespaces and ids have changed what it means. */
 	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-	if (set_up(l, &u, &env, &master, &e))
+	if (set_up(l, &u, &env, &file, &master, &e))
 		give_up(&e, 125);
 	report(REPORT_READY, 0, "", master);
 	cleanup_closep(&master);
@@ -292,6 +295,6 @@ void container_child(struct launch *l)
 	/* They are the image's programs, so they get what its own program gets, and no more. */
 	if (l->spec && l->spec->hooks && container_hooks("startContainer", l->spec, l->id, "created", l->pid, &e))
 		give_up(&e, 125);
-	process_exec(l->process, env, &e);
+	process_exec(l->process, file, env, &e);
 	give_up(&e, e.code == ENOENT ? 127 : 126);
 }

@@ -18,9 +18,37 @@
 #include "guest-agent/process.h"
 
 #define END_MS 5000 /* for a killed child to be gone */
+#define TURN_MS 100u
+
+/*
+ * What is left of a time limit: in turns, so that a guest whose host gives it no CPU loses none. Then a wait of a turn's length takes
+ * far longer, and counts as one all the same.
+ */
+struct limit {
+	unsigned int turns;
+};
+#define LIMIT_OF(seconds)                              \
+	{                                              \
+		.turns = (seconds) * (1000u / TURN_MS) \
+	}
+
+static int wait_readable(int fd, struct limit *l)
+{
+	while (l->turns) {
+		struct pollfd p = { .fd = fd, .events = POLLIN };
+		int ready = poll(&p, 1, TURN_MS);
+
+		if (ready > 0)
+			return 0;
+		if (ready < 0 && errno != EINTR)
+			return -errno;
+		l->turns--;
+	}
+	return -ETIMEDOUT;
+}
 
 /* The next report; a fd that came with it into *fd (may be NULL). 0: the other side has ended without one. */
-static int receive(int sync, uint64_t deadline_ns, struct report *rep, int *fd)
+static int receive(int sync, struct limit *limit, struct report *rep, int *fd)
 {
 	char control[CMSG_SPACE(sizeof(int))];
 	struct iovec iov = { .iov_base = rep, .iov_len = sizeof(*rep) };
@@ -29,20 +57,10 @@ static int receive(int sync, uint64_t deadline_ns, struct report *rep, int *fd)
 	};
 	struct cmsghdr *c;
 	ssize_t n;
+	int r = wait_readable(sync, limit);
 
-	for (;;) {
-		struct pollfd p = { .fd = sync, .events = POLLIN };
-		uint64_t now = monotonic_ns();
-		int ready;
-
-		if (now >= deadline_ns)
-			return -ETIMEDOUT;
-		ready = poll(&p, 1, (int)((deadline_ns - now) / 1000000) + 1);
-		if (ready > 0)
-			break;
-		if (ready < 0 && errno != EINTR)
-			return -errno;
-	}
+	if (r)
+		return r;
 	n = recvmsg(sync, &m, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
 	if (n < 0)
 		return errno == ECONNRESET ? 0 : -errno;
@@ -65,10 +83,10 @@ static int receive(int sync, uint64_t deadline_ns, struct report *rep, int *fd)
 	return 1;
 }
 
-static int expect(int sync, uint64_t deadline_ns, enum report_type type, int *value, int *fd, struct err *e)
+static int expect(int sync, struct limit *limit, enum report_type type, int *value, int *fd, struct err *e)
 {
 	struct report rep;
-	int r = receive(sync, deadline_ns, &rep, fd);
+	int r = receive(sync, limit, &rep, fd);
 
 	if (r == -ETIMEDOUT)
 		return err_set(e, ETIMEDOUT, "setting the process up took longer than %u s", CONTAINER_SETUP_S);
@@ -101,7 +119,7 @@ static void end_child(pid_t pid)
 }
 
 /* Forks the helper and returns when it has made the child and is gone. */
-static int make_child(struct launch *l, int sync, uint64_t deadline_ns, pid_t *pid, struct err *e)
+static int make_child(struct launch *l, int sync, struct limit *limit, pid_t *pid, struct err *e)
 {
 	pid_t helper = fork();
 	int r;
@@ -111,7 +129,7 @@ static int make_child(struct launch *l, int sync, uint64_t deadline_ns, pid_t *p
 	if (!helper)
 		container_helper(l);
 	cleanup_closep(&l->sync);
-	r = expect(sync, deadline_ns, REPORT_PID, pid, NULL, e);
+	r = expect(sync, limit, REPORT_PID, pid, NULL, e);
 	end_child(helper);
 	return r;
 }
@@ -149,7 +167,7 @@ static unsigned int setup_limit_s(const struct launch *l)
 
 int launch_prepare(struct launch *l, int *sync, int *console, pid_t *out, struct err *e)
 {
-	uint64_t deadline_ns = monotonic_ns() + setup_limit_s(l) * 1000000000ull;
+	struct limit limit = LIMIT_OF(setup_limit_s(l));
 	_cleanup_close_ int ours = -1;
 	int pair[2], r, none;
 	pid_t pid = -1;
@@ -159,14 +177,14 @@ int launch_prepare(struct launch *l, int *sync, int *console, pid_t *out, struct
 		return err_errno(e, errno, "socketpair");
 	ours = pair[0];
 	l->sync = pair[1];
-	r = make_child(l, ours, deadline_ns, &pid, e);
+	r = make_child(l, ours, &limit, &pid, e);
 	cleanup_closep(&l->sync);
 	if (!r)
 		r = adjust_child(l, pid, e);
 	if (!r)
 		r = send_go(ours, pid, e);
 	if (!r)
-		r = expect(ours, deadline_ns, REPORT_READY, &none, console, e);
+		r = expect(ours, &limit, REPORT_READY, &none, console, e);
 	if (!r && l->process->terminal && *console < 0)
 		r = err_set(e, EPROTO, "the process came without its terminal");
 	if (r) {
@@ -181,13 +199,13 @@ int launch_prepare(struct launch *l, int *sync, int *console, pid_t *out, struct
 
 int launch_go(int sync, pid_t pid, unsigned int limit_s, struct err *e)
 {
-	uint64_t deadline_ns = monotonic_ns() + (CONTAINER_SETUP_S + limit_s) * 1000000000ull;
+	struct limit limit = LIMIT_OF(CONTAINER_SETUP_S + limit_s);
 	struct report rep;
 	int r = send_go(sync, pid, e);
 
 	if (r)
 		return r;
-	r = receive(sync, deadline_ns, &rep, NULL);
+	r = receive(sync, &limit, &rep, NULL);
 	if (!r)
 		return 0;
 	if (r > 0)

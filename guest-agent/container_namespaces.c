@@ -119,7 +119,7 @@ int namespaces_loopback_up(struct err *e)
  * Only what belongs to a namespace of the container's own. net.* is always that: the network namespace that containers
  * share by default is the sandbox's, which nobody else is in.
  */
-static bool sysctl_allowed(const char *name, uint64_t new_flags)
+bool namespaces_sysctl_allowed(const char *name, uint64_t new_flags)
 {
 	static const char *const ipc[] = {
 		"kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem",
@@ -148,7 +148,7 @@ int namespaces_sysctl(const Microvm__Linux *l, uint64_t new_flags, struct err *e
 		_cleanup_close_ int dir = -1, fd = -1;
 		char path[256], *s;
 
-		if (strlen(name) >= sizeof(path) || strstr(name, "..") || !sysctl_allowed(name, new_flags))
+		if (strlen(name) >= sizeof(path) || strstr(name, "..") || !namespaces_sysctl_allowed(name, new_flags))
 			return err_set(e, ENOTSUP, "linux.sysctl: %s does not belong to a namespace of this container",
 				       name);
 		memcpy(path, name, strlen(name) + 1);

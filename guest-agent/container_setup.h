@@ -12,6 +12,7 @@
 #ifndef AGENT_CONTAINER_SETUP_H
 #define AGENT_CONTAINER_SETUP_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -52,6 +53,8 @@ int namespaces_check(const Microvm__Spec *spec, uint64_t *new_flags, uint64_t *j
 int namespaces_join(const Microvm__Linux *l, uint64_t which, struct err *e);
 /* In a network namespace of its own nothing is up, not even the loopback device. */
 int namespaces_loopback_up(struct err *e);
+/* Whether who has those namespaces (CLONE_NEW*) for himself may set it. */
+bool namespaces_sysctl_allowed(const char *name, uint64_t new_flags);
 int namespaces_sysctl(const Microvm__Linux *l, uint64_t new_flags, struct err *e);
 /* Offsets of the time namespace that the caller's next child will be in. */
 int namespaces_time(const Microvm__Linux *l, struct err *e);

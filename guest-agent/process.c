@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <linux/seccomp.h>
 #include <linux/filter.h>
 #include <signal.h>
@@ -10,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/personality.h>
+#include <sys/fsuid.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -17,6 +19,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/guest.h"
 #include "base/util.h"
 #include "guest-agent/mounts.h"
 #include "guest-agent/process_caps.h"
@@ -193,43 +196,86 @@ static const char *env_get(char *const *env, const char *name)
 	return NULL;
 }
 
-static int exec_fail(const char *program, int code, struct err *e)
+/* With the effective ids as they are just now. */
+static int check_executable(const char *file)
 {
 	struct stat st;
 
-	/* execve says EACCES for a folder, too. */
-	if (code == EACCES && !stat(program, &st) && S_ISDIR(st.st_mode))
-		return err_set(e, EACCES, "exec: \"%s\": is a directory", program);
-	return err_errno(e, code, "exec: \"%s\"", program);
+	if (stat(file, &st) < 0)
+		return -errno;
+	if (S_ISDIR(st.st_mode))
+		return -EISDIR;
+	return syscall(SYS_faccessat2, AT_FDCWD, file, X_OK, AT_EACCESS) < 0 ? -errno : 0;
 }
 
-int process_exec(const Microvm__Process *p, char *const *env, struct err *e)
+static int search_path(const char *path, const char *program, char **file, struct err *e)
 {
-	_cleanup_free_ char **args = xcalloc(p->n_args + 1, sizeof(*args));
-	const char *path = env_get(env, "PATH"), *program = p->args[0];
-	int denied = 0;
+	bool denied = false;
 
-	memcpy(args, p->args, p->n_args * sizeof(*args));
-	if (strchr(program, '/')) {
-		execve(program, args, env);
-		return exec_fail(program, errno, e);
-	}
 	while (path && *path) {
 		size_t n = strcspn(path, ":");
-		char file[PATH_MAX];
-		struct stat st;
+		char at[PATH_MAX];
+		int r;
 
 		/* An empty part would be the working directory, which is no place to look for programs. */
-		if (n && (size_t)snprintf(file, sizeof(file), "%.*s/%s", (int)n, path, program) < sizeof(file) &&
-		    !stat(file, &st) && !S_ISDIR(st.st_mode)) {
-			execve(file, args, env);
-			if (errno != EACCES)
-				return exec_fail(file, errno, e);
-			denied = EACCES;
+		if (n && (size_t)snprintf(at, sizeof(at), "%.*s/%s", (int)n, path, program) < sizeof(at)) {
+			r = check_executable(at);
+			if (!r) {
+				*file = xstrdup(at);
+				return 0;
+			}
+			denied |= r == -EACCES;
 		}
 		path += n + (path[n] == ':');
 	}
 	if (denied)
-		return err_set(e, EACCES, "exec: \"%s\": permission denied", program);
-	return err_set(e, ENOENT, "exec: \"%s\": executable file not found in $PATH", program);
+		return err_set(e, EACCES, GUEST_EXEC_ERROR "\"%s\": permission denied", program);
+	return err_set(e, ENOENT, GUEST_EXEC_ERROR "\"%s\": executable file not found in $PATH", program);
+}
+
+static int find_program(const char *program, const char *path, char **file, struct err *e)
+{
+	int r;
+
+	if (!strchr(program, '/'))
+		return search_path(path, program, file, e);
+	r = check_executable(program);
+	if (r == -EISDIR)
+		return err_set(e, EACCES, GUEST_EXEC_ERROR "\"%s\": is a directory", program);
+	if (r)
+		return err_errno(e, r, GUEST_EXEC_ERROR "\"%s\"", program);
+	*file = xstrdup(program);
+	return 0;
+}
+
+int process_find(const Microvm__Process *p, const struct user *u, char *const *env, char **file, struct err *e)
+{
+	const uint64_t all_files = 1ull << CAP_DAC_OVERRIDE;
+	struct caps caps;
+	bool as_user;
+	int r;
+
+	caps_parse(p->capabilities, &caps);
+	as_user = u->uid && !(caps.effective & all_files);
+	/* Only who files are looked at as, which takes those capabilities along; the rest of us has work to do yet. */
+	if (as_user) {
+		syscall(SYS_setgroups, u->groups_n, u->groups);
+		setfsgid(u->gid);
+		setfsuid(u->uid);
+	}
+	r = find_program(p->args[0], env_get(env, "PATH"), file, e);
+	if (as_user) {
+		setfsuid(0);
+		setfsgid(0);
+	}
+	return r;
+}
+
+int process_exec(const Microvm__Process *p, const char *file, char *const *env, struct err *e)
+{
+	_cleanup_free_ char **args = xcalloc(p->n_args + 1, sizeof(*args));
+
+	memcpy(args, p->args, p->n_args * sizeof(*args));
+	execve(file, args, env);
+	return err_errno(e, errno, GUEST_EXEC_ERROR "\"%s\"", file);
 }

@@ -24,8 +24,13 @@ int process_prepare(int root, const Microvm__Process *p, struct user *u, char **
 /* Groups, ids, capabilities, no_new_privs, umask and the filter (NULL: none). No way back. */
 int process_drop(const Microvm__Process *p, const struct user *u, const Microvm__Seccomp *seccomp, struct err *e);
 
-/* Finds the program along env's PATH and executes it. Returns only if that fails: -ENOENT, -EACCES, -ENOEXEC … */
-int process_exec(const Microvm__Process *p, char *const *env, struct err *e);
+/*
+ * Which file that user would execute: malloc'd, along env's PATH or below the working directory. -ENOENT, -EACCES, and a message
+ * that begins with GUEST_EXEC_ERROR. The additional groups are the user's afterwards.
+ */
+int process_find(const Microvm__Process *p, const struct user *u, char *const *env, char **file, struct err *e);
+/* Returns only if it fails: -ENOENT (its interpreter), -ENOEXEC … */
+int process_exec(const Microvm__Process *p, const char *file, char *const *env, struct err *e);
 
 /* The number of a personality's name: -EINVAL. */
 int process_personality(const char *domain, unsigned long *persona, struct err *e);

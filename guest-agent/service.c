@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The methods of agent.proto, one function each, and the table of them. */
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 
 #include "base/guest.h"
 #include "base/util.h"
+#include "guest-agent/container_setup.h"
 #include "guest-agent/guest.h"
 #include "guest-agent/network.h"
 #include "guest-agent/server.h"
@@ -54,6 +56,14 @@ static bool refuse_new(struct server *s, struct ttrpc_call *call)
 
 /* ---- the sandbox -------------------------------------------------------------------------------- */
 
+/* What belongs to a namespace is the sandbox's, whose containers have those of the guest; the rest is the kernel's own. */
+static int set_sysctl(const Microvm__NameValue *v, struct err *e)
+{
+	if (!namespaces_sysctl_allowed(v->name, CLONE_NEWIPC | CLONE_NEWUTS))
+		return err_set(e, ENOTSUP, "sysctl %.200s: it does not belong to a namespace of the pod", v->name);
+	return guest_set_sysctl(v->name, v->value, e);
+}
+
 static int create_sandbox(const Microvm__CreateSandboxRequest *req, struct err *e)
 {
 	size_t i;
@@ -70,7 +80,7 @@ static int create_sandbox(const Microvm__CreateSandboxRequest *req, struct err *
 	if (!r && req->network)
 		r = network_set_up(req->network, e);
 	for (i = 0; i < req->n_sysctl && !r; i++)
-		r = guest_set_sysctl(req->sysctl[i]->name, req->sysctl[i]->value, e);
+		r = set_sysctl(req->sysctl[i], e);
 	return r;
 }
 

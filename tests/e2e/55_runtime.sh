@@ -90,8 +90,10 @@ test_run_in_the_foreground() {
 	nothing_left
 }
 
+sleeps() { [ "$(rt exec two sh -c 'busybox ps | busybox grep -c "[s]leep 1000"')" = "$1" ]; }
+
 test_kill_exec_ps_pause_update_events() { # limit 300 s
-	bundle '.hostname = "box"' sh -c 'trap "echo caught; exit 3" TERM; while :; do sleep 0.1; done'
+	bundle '.hostname = "box" | .annotations["io.microvm.memory"] = "512m"' sh -c 'trap "echo caught; exit 3" TERM; while :; do sleep 0.1; done'
 	create two
 	rt start two
 	run rt exec two hostname
@@ -122,15 +124,24 @@ test_kill_exec_ps_pause_update_events() { # limit 300 s
 	echo '{"memory": {"limit": 100000000}}' | rt update -r - two
 	run rt events --stats two
 	is "$(jq -c '[.type, .id, (.data.memory.usage.usage > 0), .data.memory.usage.limit < 100000001]' <<<"$out")" '["stats","two",true,true]'
+	# What its limit leaves over is not the guest's any more, either.
+	run rt update --memory 300m two
+	status_is 0
+	is "$(MICROVM_STATE=$root microvm stats --no-stream --format json two | jq -r '"\(.MemLimitBytes) \(.TargetBytes)"')" "314572800 381681664"
 	run rt update --memory 8g two
 	refused 1 memory
 	run rt delete two
 	refused 1 "not stopped"
+	rt exec -d two sleep 1000 </dev/null >/dev/null 2>&1
+	sleeps 1 || die "it does not sleep"
+	rt kill --all two USR1
+	until_ok sleeps 0
 	rt kill two TERM
 	until_ok in_state two stopped
 	is "$(cat "$work/two.out")" caught
 	run rt kill two KILL
 	refused 1 "not running"
+	rt kill --all two KILL
 	rt delete two
 	nothing_left
 }

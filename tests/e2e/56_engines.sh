@@ -40,8 +40,12 @@ test_podman() { # limit 400 s
 	echo piped | pm run -i --rm "$image" cat >"$work/out2"
 	is "$(cat "$work/out2")" piped
 	run pm run --rm "$image" nosuchcommand
-	status_is 126
+	status_is 127
 	err_has "not found"
+	run pm run --rm "$image" /etc/passwd
+	status_is 126
+	err_has /etc/passwd
+	is "$(pm ps -aq)" "" "containers whose command is not there"
 	run pm run -d --name box -v "$work:/host:ro" "$image" sh -c 'echo started; trap "echo bye; exit 5" TERM; while :; do sleep 0.1; done'
 	status_is 0
 	until_ok grep -q started <(pm logs box)

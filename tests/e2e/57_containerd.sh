@@ -32,7 +32,7 @@ containerd_begin() {
 	tar -C "$(pausing_layout)" -cf "$work/image.tar" .
 	ctr image import --base-name example.org/busybox "$work/image.tar"
 }
-# The image does for a pod's first container, too.
+# The image does for a pod's own container, too.
 pausing_layout() {
 	local dir
 	dir=$(own_layout)
@@ -108,10 +108,7 @@ test_ctr_run() { # limit 400 s
 	run ctr run --rm --runtime $runtime $image five nosuchcommand
 	[ "$status" != 0 ] || die "there is no such command"
 	err_has nosuchcommand
-	# It is found out at its start, so the task is there.
-	until_ok in_state five STOPPED
-	ctr task delete five
-	ctr container delete five
+	is "$(ctr task ls -q; ctr container ls -q)" "" "tasks and containers that can't be"
 	containerd_end
 }
 
@@ -149,6 +146,17 @@ test_ctr_task() { # limit 400 s
 	until_ok in_state box STOPPED
 	run ctr task kill -s TERM box
 	deleted_with box 5
+	# What the guest's kernel kills for want of memory is told.
+	ctr events >"$work/events" &
+	local events=$!
+	run ctr run -d --memory-limit 33554432 --runtime $runtime $image greedy sh -c 'x=0123456789; while :; do x=$x$x; done'
+	status_is 0
+	until_ok in_state greedy STOPPED
+	until_ok grep -q '/tasks/exit.*greedy' "$work/events"
+	kill $events
+	wait $events || true
+	grep -q '/tasks/oom.*"container_id":"greedy"' "$work/events" || die "no word of its end: $(cat "$work/events")"
+	deleted_with greedy 137
 	# Output that nobody reads makes the container wait, and nobody else.
 	new flood sh -c 'while :; do echo 0123456789012345678901234567890123456789; done'
 	new other sleep 1000
@@ -180,14 +188,17 @@ cni_network() {
 }
 pod_config() { # NAME NETWORK-MODE
 	jq -nc --arg n "$1" --argjson m "$2" '{metadata: {name: $n, uid: ("uid-" + $n), namespace: "default"}, hostname: $n,
-		linux: {security_context: {namespace_options: {network: $m, pid: 1}}}}'
+		linux: {security_context: {namespace_options: {network: $m, pid: 1}}, resources: {memory_limit_in_bytes: (320 * 1048576)}}}'
 }
-container() { # POD NAME COMMAND… prints its id
-	local pod=$1 name=$2
-	shift 2
-	cri CreateContainer "$(jq -nc --arg p "$pod" --arg n "$name" --arg i "$image" --argjson pod "$(pod_config web 0)" --arg d "$work/volume" '
+pid_mode=1 # its own; 0: the pod's
+container() { # POD NAME MIB COMMAND… prints its id
+	local pod=$1 name=$2 mib=$3
+	shift 3
+	cri CreateContainer "$(jq -nc --arg p "$pod" --arg n "$name" --arg i "$image" --argjson pod "$(pod_config web 0)" --arg d "$work/volume" \
+		--argjson mib "$mib" --argjson pid $pid_mode '
 		{pod_sandbox_id: $p, sandbox_config: $pod, config: {metadata: {name: $n}, image: {image: $i}, command: $ARGS.positional,
-		mounts: [{container_path: "/volume", host_path: $d}], linux: {security_context: {namespace_options: {pid: 1}}}}}' --args -- "$@")" |
+		mounts: [{container_path: "/volume", host_path: $d}], linux: {resources: {memory_limit_in_bytes: ($mib * 1048576)},
+		security_context: {namespace_options: {pid: $pid}}}}}' --args -- "$@")" |
 		jq -r .container_id
 }
 in_pod() { # CONTAINER COMMAND…: what it prints
@@ -195,11 +206,22 @@ in_pod() { # CONTAINER COMMAND…: what it prints
 	shift
 	cri ExecSync "$(jq -nc --arg c "$id" '{container_id: $c, cmd: $ARGS.positional, timeout: 60}' --args -- "$@")"
 }
+# What the one VM was made with, and what its guest is to do with, in MiB; asked as `microvm stats` does (base/balloon.h).
+vm_memory() {
+	python3 - "$state"/sandboxes/*/balloon <<-'END'
+		import socket, struct, sys
+		s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+		s.connect(sys.argv[1])
+		s.send(struct.pack("=IIQ", 1, 0, 0))
+		print(*(n >> 20 for n in struct.unpack_from("=QQ", s.recv(4096), 8)))
+	END
+}
+memory_is() { [ "$(vm_memory)" = "$*" ]; }
 about() { jq -nc --arg k "$1" --arg v "$2" '{($k): $v}'; }
 cri_ready() { cri Status '{}'; }
 
-test_cri_pod() { # limit 400 s
-	local pod one two address
+test_cri_pod() { # limit 500 s
+	local pod one two three address
 	cni_network
 	containerd_begin
 	until_ok cri_ready
@@ -207,28 +229,60 @@ test_cri_pod() { # limit 400 s
 	mkdir "$work/volume"
 	run cri RunPodSandbox "$(jq -nc --argjson c "$(pod_config web 2)" '{config: $c, runtime_handler: "microvm"}')"
 	[ "$status" != 0 ] || die "a guest has no network of the host"
-	err_has "namespace in linux.namespaces"
+	err_has "no network namespace"
+	# A pod without containers has no process, and is there all the same.
+	run cri RunPodSandbox "$(jq -nc --argjson c "$(pod_config empty 0)" '{config: $c, runtime_handler: "microvm"}')"
+	status_is 0
+	pod=$(jq -r .pod_sandbox_id <<<"$out")
+	is "$(ctr -n k8s.io task ls | awk -v p="$pod" '$1 == p { print $3 }')" RUNNING
+	is "$(ctr -n k8s.io task ps "$pod" | awk 'NR > 1 { print $1 }')" "$(pgrep -x microvm-vmm)" "the pid of its own container"
+	# A containerd that is started again does not take it for a leftover.
+	kill -9 "$daemon"
+	wait "$daemon" || true
+	daemon
+	until_ok cri_ready
+	is "$(ctr -n k8s.io task ls | awk -v p="$pod" '$1 == p { print $3 }')" RUNNING
+	run cri StopPodSandbox "$(about pod_sandbox_id "$pod")"
+	status_is 0
+	until_ok no_vmm
+	run cri RemovePodSandbox "$(about pod_sandbox_id "$pod")"
+	status_is 0
+	# Its VM is as large as containerd says the containers will need.
 	run cri RunPodSandbox "$(jq -nc --argjson c "$(pod_config web 0)" '{config: $c, runtime_handler: "microvm"}')"
 	status_is 0
 	pod=$(jq -r .pod_sandbox_id <<<"$out")
-	one=$(container "$pod" one sh -c 'mkdir /www; echo from one >/www/index.html; httpd -f -p 8080 -h /www')
+	is "$(vm_memory)" "384 384"
+	one=$(container "$pod" one 192 sh -c 'mkdir /www; echo from one >/www/index.html; httpd -f -p 8080 -h /www')
 	run cri StartContainer "$(about container_id "$one")"
 	status_is 0
 	is "$(pgrep -c -x microvm-vmm)" 1 "VMs of a pod"
+	until_ok memory_is 384 256
 	# The second comes while the first runs.
-	two=$(container "$pod" two sleep 1000)
+	two=$(container "$pod" two 128 sleep 1000)
 	run cri StartContainer "$(about container_id "$two")"
 	status_is 0
 	is "$(pgrep -c -x microvm-vmm)" 1 "VMs of a pod"
-	run in_pod "$two" sh -c 'for i in 1 2 3 4 5 6 7 8 9; do wget -qO- http://127.0.0.1:8080 && break; sleep 1; done; hostname'
+	until_ok memory_is 384 384
+	run cri UpdateContainerResources "$(jq -nc --arg c "$two" '{container_id: $c, linux: {memory_limit_in_bytes: 67108864}}')"
 	status_is 0
-	is "$(jq -r .stdout <<<"$out")" $'from one\nweb'
+	until_ok memory_is 384 320
+	run in_pod "$two" sh -c 'for i in 1 2 3 4 5 6 7 8 9; do wget -qO- http://127.0.0.1:8080 && break; sleep 1; done; hostname
+		cat /sys/fs/cgroup/memory.max'
+	status_is 0
+	is "$(jq -r .stdout <<<"$out")" $'from one\nweb\n67108864'
 	# The host, as kubelet's probes do, and the pod's own address from within.
 	run cri PodSandboxStatus "$(about pod_sandbox_id "$pod")"
 	address=$(jq -r .status.network.ip <<<"$out")
 	is "$(busybox wget -qO- "http://$address:8080")" "from one"
 	run in_pod "$two" wget -qO- "http://$address:8080"
 	is "$(jq -r .stdout <<<"$out")" "from one"
+	# Who shares the pod's pids has its own container's process as the first of them.
+	pid_mode=0
+	three=$(container "$pod" three 64 sleep 1000)
+	run cri StartContainer "$(about container_id "$three")"
+	status_is 0
+	run in_pod "$three" sh -c 'tr "\0" " " </proc/1/cmdline; hostname'
+	is "$(jq -r .stdout <<<"$out")" 'sleep 100000 web'
 	# What is written to a volume is there for the other one, and on the host; an update of the host's arrives.
 	in_pod "$one" sh -c 'echo shared >/volume/file' >"$work/none"
 	run in_pod "$two" cat /volume/file

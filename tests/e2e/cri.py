@@ -12,7 +12,7 @@ MESSAGES = {
     "PodMetadata": {"name": (1, str), "uid": (2, str), "namespace": (3, str), "attempt": (4, int)},
     "NamespaceOption": {"network": (1, int), "pid": (2, int), "ipc": (3, int)},
     "PodSecurity": {"namespace_options": (1, "NamespaceOption")},
-    "LinuxPod": {"cgroup_parent": (1, str), "security_context": (2, "PodSecurity")},
+    "LinuxPod": {"cgroup_parent": (1, str), "security_context": (2, "PodSecurity"), "resources": (5, "Resources")},
     "PodConfig": {"metadata": (1, "PodMetadata"), "hostname": (2, str), "log_directory": (3, str), "annotations": (7, dict),
                   "linux": (8, "LinuxPod")},
     "RunPodSandboxRequest": {"config": (1, "PodConfig"), "runtime_handler": (2, str)},

@@ -203,11 +203,14 @@ START_TEST(bad_settings_of_the_sandbox_are_refused)
 	req.hostname = (char *)"";
 	req.sysctl = list;
 	req.n_sysctl = 1;
-	nv.name = (char *)"../../etc/passwd";
+	nv.name = (char *)"net.../../../etc/passwd";
 	ck_assert_int_eq(agent_create_sandbox(w.agent, &req, NULL, &e), -EINVAL);
-	nv.name = (char *)"no.such.sysctl";
+	nv.name = (char *)"net.no.such";
 	ck_assert_int_eq(agent_create_sandbox(w.agent, &req, NULL, &e), -ENOENT);
-	ck_assert_ptr_nonnull(strstr(e.msg, "no.such.sysctl"));
+	ck_assert_ptr_nonnull(strstr(e.msg, "net.no.such"));
+	nv.name = (char *)"kernel.modprobe";
+	ck_assert_int_eq(agent_create_sandbox(w.agent, &req, NULL, &e), -ENOTSUP);
+	ck_assert_ptr_nonnull(strstr(e.msg, "kernel.modprobe"));
 	entropy.entropy.data = data;
 	entropy.entropy.len = sizeof(data);
 	ck_assert_int_eq(agent_add_entropy(w.agent, &entropy, NULL, &e), -EINVAL);

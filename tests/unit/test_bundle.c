@@ -7,6 +7,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/util.h"
+#include "base/vmspec.h"
 #include "sandbox/bundle.h"
 #include "sandbox/oci_state.h"
 #include "sandbox/shares.h"
@@ -118,8 +119,43 @@ START_TEST(sizes)
 	ck_assert_uint_eq(b.mem_bytes, SANDBOX_MEM_DEFAULT);
 	ck_assert_uint_eq(b.nano_cpus, 3000000000);
 	bundle_free(&b);
+	take(NAMESPACES NETWORK, "\"resources\":{\"memory\":{\"limit\":9223372036854775807}}", "", &b);
+	ck_assert_uint_eq(b.mem_bytes, INT64_MAX + BUNDLE_MEM_OVERHEAD);
+	bundle_free(&b);
 	refuse(NAMESPACES NETWORK, "", "\"annotations\":{\"io.microvm.memory\":\"much\"}", EINVAL, BUNDLE_MEMORY);
 	refuse(NAMESPACES NETWORK, "", "\"annotations\":{\"io.microvm.cpus\":\"0\"}", EINVAL, BUNDLE_CPUS);
+}
+END_TEST
+
+#define CRI "io.kubernetes.cri.sandbox-"
+
+/* As containerd says it of a pod; a VM's own annotations go before. */
+START_TEST(sizes_of_a_pod)
+{
+	static const struct {
+		const char *annotations;
+		uint64_t mib, cpus;
+	} cases[] = {
+		{ "\"" CRI "memory\":\"629145600\",\"" CRI "cpu-quota\":\"250000\",\"" CRI "cpu-period\":\"100000\"",
+		  664, 3 },
+		{ "\"" CRI "memory\":\"0\",\"" CRI "cpu-quota\":\"-1\",\"" CRI "cpu-period\":\"100000\"", 0, 0 },
+		{ "\"" CRI "cpu-quota\":\"0\",\"" CRI "cpu-period\":\"100000\",\"" CRI "cpu-shares\":\"102\"", 0, 0 },
+		{ "\"" CRI "cpu-shares\":\"2049\"", 0, 3 },
+		{ "\"" CRI "cpu-shares\":\"9000000000000000000\"", 0, VMSPEC_VCPUS_MAX },
+		{ "\"" CRI "memory\":\"629145600\",\"io.microvm.memory\":\"1g\",\"io.microvm.cpus\":\"2\"", 1024, 2 },
+	};
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(cases); i++) {
+		_cleanup_free_ char *top = xasprintf("\"annotations\":{%s}", cases[i].annotations);
+		struct bundle b;
+
+		take(NAMESPACES NETWORK, "", top, &b);
+		ck_assert_uint_eq(b.mem_bytes, cases[i].mib << 20);
+		ck_assert_uint_eq(b.nano_cpus, cases[i].cpus * 1000000000);
+		bundle_free(&b);
+	}
+	refuse(NAMESPACES NETWORK, "", "\"annotations\":{\"" CRI "memory\":\"1e9\"}", EINVAL, CRI "memory");
 }
 END_TEST
 
@@ -208,6 +244,7 @@ Suite *test_suite(void)
 	tcase_add_test(t, namespaces_of_a_pod);
 	tcase_add_test(t, devices);
 	tcase_add_test(t, sizes);
+	tcase_add_test(t, sizes_of_a_pod);
 	tcase_add_test(t, hooks);
 	tcase_add_test(t, mounts);
 	tcase_add_test(t, state);

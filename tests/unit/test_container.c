@@ -225,35 +225,70 @@ START_TEST(scheduling)
 }
 END_TEST
 
-/* name in PATH, path, folder, not executable, not a program */
-START_TEST(exec_errors)
+/* name in PATH, path, folder, not executable: found out before it is started, and not by rights that its user has not */
+START_TEST(exec_errors_at_creation)
 {
 	static const struct {
-		const char *program;
+		const char *program, *user;
 		int error;
 		const char *says;
 	} cases[] = {
-		{ "no-such-program", -ENOENT, "exec: \"no-such-program\": executable file not found in $PATH" },
-		{ "/no/such", -ENOENT, "exec: \"/no/such\": No such file or directory" },
-		{ "/etc", -EACCES, "exec: \"/etc\": is a directory" },
-		{ "/etc/plain", -EACCES, "exec: \"/etc/plain\": Permission denied" },
-		{ "plain", -EACCES, "exec: \"plain\": permission denied" },
-		{ "/etc/data", -ENOEXEC, "exec: \"/etc/data\": Exec format error" },
+		{ "no-such-program", NULL, -ENOENT, "exec: \"no-such-program\": executable file not found in $PATH" },
+		{ "/no/such", NULL, -ENOENT, "exec: \"/no/such\": No such file or directory" },
+		{ "./plain", NULL, -ENOENT, "exec: \"./plain\": No such file or directory" },
+		{ "/etc", NULL, -EACCES, "exec: \"/etc\": is a directory" },
+		{ "/etc/plain", NULL, -EACCES, "exec: \"/etc/plain\": Permission denied" },
+		{ "plain", NULL, -EACCES, "exec: \"plain\": permission denied" },
+		{ "etc", NULL, -ENOENT, "exec: \"etc\": executable file not found in $PATH" },
+		{ "/etc/of-root", "1000", -EACCES, "exec: \"/etc/of-root\": Permission denied" },
 	};
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(cases); i++) {
-		struct oci_options o = { .args = LIST((char *)cases[i].program), .env = LIST("PATH=/bin:/etc") };
+		struct oci_options o = { .args = LIST((char *)cases[i].program),
+					 .env = LIST("PATH=/bin:/etc:/"),
+					 .user = cases[i].user,
+					 .cap_drop = cases[i].user ? LIST("ALL") : NULL };
 		struct box *b = box_new("", &o);
 
 		box_file(b, "/etc/plain", "x", 0644);
-		box_file(b, "/etc/data", "neither ELF nor script", 0755);
-		ck_assert_msg(box_create(b) == 0, "%s", b->e.msg);
-		ck_assert_int_eq(box_start(b), cases[i].error);
+		box_file(b, "/etc/of-root", "#!/bin/sh\n", 0700);
+		ck_assert_int_eq(box_create(b), cases[i].error);
 		ck_assert_str_eq(b->e.msg, cases[i].says);
-		ck_assert_int_eq(box_finish(b, b->pid), cases[i].error == -ENOENT ? 127 : 126);
 		box_free(b);
 	}
+}
+END_TEST
+
+/* Who a program is looked for as: its user, with the capabilities that it will have. */
+START_TEST(found_as_the_user)
+{
+	struct oci_options o = { .args = LIST("/etc/of-root"), .user = "1000" };
+	struct box *b = box_new("", &o);
+	char *all_files[] = { "CAP_DAC_OVERRIDE" };
+	Microvm__Capabilities *c = b->spec->process->capabilities;
+
+	box_file(b, "/etc/of-root", "#!/bin/sh\nexit 6\n", 0700);
+	c->n_inheritable = c->n_ambient = 1;
+	c->inheritable = c->ambient = all_files;
+	ck_assert_msg(box_run(b) == 6, "%s", b->e.msg);
+	c->n_inheritable = c->n_ambient = 0;
+	c->inheritable = c->ambient = NULL;
+	box_free(b);
+}
+END_TEST
+
+START_TEST(exec_error_at_the_start)
+{
+	struct oci_options o = { .args = LIST("/etc/data") };
+	struct box *b = box_new("", &o);
+
+	box_file(b, "/etc/data", "neither ELF nor script", 0755);
+	ck_assert_msg(box_create(b) == 0, "%s", b->e.msg);
+	ck_assert_int_eq(box_start(b), -ENOEXEC);
+	ck_assert_str_eq(b->e.msg, "exec: \"/etc/data\": Exec format error");
+	ck_assert_int_eq(box_finish(b, b->pid), 126);
+	box_free(b);
 }
 END_TEST
 
@@ -518,7 +553,9 @@ Suite *test_suite(void)
 	tcase_add_test(t, no_other_fds);
 	suite_add_tcase(s, t);
 	tcase_add_checked_fixture(life, fixture_begin, NULL);
-	tcase_add_test(life, exec_errors);
+	tcase_add_test(life, exec_errors_at_creation);
+	tcase_add_test(life, found_as_the_user);
+	tcase_add_test(life, exec_error_at_the_start);
 	tcase_add_test(life, create_then_remove);
 	tcase_add_test(life, start_twice);
 	tcase_add_test(life, orphans_end);

@@ -5,11 +5,13 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/util.h"
+#include "sandbox/share_tree.h"
 #include "sandbox/shares.h"
 #include "sandbox/vmspec_build.h"
 #include "sandbox/volumes.h"
@@ -335,6 +337,66 @@ START_TEST(volumes_live_in_the_store)
 }
 END_TEST
 
+START_TEST(layers_of_one_folder)
+{
+	static const struct {
+		const char *lowers, *folder, *names;
+	} cases[] = {
+		{ "/s/12/fs:/s/1/fs", "/s/", "12/fs:1/fs" },
+		{ "/s/a/fs:/s/ab:/s/", "/s/", "a/fs:ab:." },
+		{ "/s/a", "/s/", "a" },
+		{ "/a:/b", NULL, NULL },
+		{ "a/b:a/c", NULL, NULL },
+		{ "/s/a\\:b:/s/c", NULL, NULL },
+		{ "", NULL, NULL },
+	};
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(cases); i++) {
+		_cleanup_free_ char *folder = NULL, *names = share_tree_shorten(cases[i].lowers, &folder);
+
+		ck_assert_pstr_eq(names, cases[i].names);
+		ck_assert_pstr_eq(folder, cases[i].folder);
+	}
+}
+END_TEST
+
+/* More than mount(2) takes of options. */
+START_TEST(an_image_of_many_layers)
+{
+	char tmp[] = "/tmp/layers-XXXXXX", *lowers = xstrdup("lowerdir="), *options[] = { NULL };
+	struct share_mount m = { .type = "overlay", .source = "overlay", .options = options, .options_n = 1 };
+	_cleanup_free_ char *tree = NULL, *file = NULL;
+	struct err e = ERR_INIT;
+	int i;
+
+	ck_assert_msg(!share_tree_own_mounts(&e), "%s", e.msg);
+	ck_assert_ptr_nonnull(mkdtemp(tmp));
+	ck_assert_int_eq(mount("test", tmp, "tmpfs", 0, NULL), 0);
+	for (i = 0; i < 100; i++) {
+		_cleanup_free_ char *name = xasprintf("%s/some-snapshotter-with-a-long-name/snapshots/%d", tmp, i);
+		char *more = xasprintf("%s%s%s", lowers, i ? ":" : "", name);
+
+		ck_assert_int_eq(mkdir_p(AT_FDCWD, name, 0755), 0);
+		free(lowers);
+		lowers = more;
+	}
+	file = xasprintf("%s/some-snapshotter-with-a-long-name/snapshots/99/file", tmp);
+	ck_assert_int_ge(close(open(file, O_CREAT | O_WRONLY | O_CLOEXEC, 0644)), 0);
+	tree = xasprintf("%s/tree", tmp);
+	ck_assert_int_eq(mkdir(tree, 0755), 0);
+	options[0] = lowers;
+	ck_assert_msg(!share_tree_mount(tree, 7, &m, 1, true, &e), "%s", e.msg);
+	free(file);
+	file = xasprintf("%s/7/file", tree);
+	ck_assert_int_eq(access(file, F_OK), 0);
+	share_tree_remove(tree, 7);
+	free(lowers);
+	umount2(tmp, MNT_DETACH);
+	rmdir(tmp);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
 	Suite *s = suite_create("sandbox-shares");
@@ -348,6 +410,8 @@ Suite *test_suite(void)
 	tcase_add_test(t, outer_targets_come_first_and_none_twice);
 	tcase_add_test(t, what_the_vmm_is_told);
 	tcase_add_test(t, volumes_live_in_the_store);
+	tcase_add_test(t, layers_of_one_folder);
+	tcase_add_test(t, an_image_of_many_layers);
 	tcase_add_test(t, new_volumes_are_filled_once);
 	suite_add_tcase(s, t);
 	return s;

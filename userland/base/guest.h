@@ -16,6 +16,9 @@
 #define GUEST_SHARE_TAG "share"
 #define GUEST_SHARE_PATH "/run/share"
 
+/* How the agent's errors begin that say why a program can't be executed, be it at creation or at the start. */
+#define GUEST_EXEC_ERROR "exec: "
+
 /* Port of the VMM: outw(0x2000) there powers off, as on QEMU's q35. The agent's last act. */
 #define GUEST_POWEROFF_PORT 0x604u
 #define GUEST_POWEROFF_VALUE 0x2000u

@@ -77,7 +77,7 @@ static bool has_namespace(const Microvm__Linux *l, const char *type)
 	return false;
 }
 
-static int parse_names(const struct json_node *config, Microvm__Spec *spec, struct err *e)
+static int parse_names(const struct json_node *config, bool engine, Microvm__Spec *spec, struct err *e)
 {
 	const struct {
 		const char *key;
@@ -98,7 +98,7 @@ static int parse_names(const struct json_node *config, Microvm__Spec *spec, stru
 		json_member(config, names[i].key, &n);
 		if (strlen(*names[i].field) > 64)
 			r = json_fail(&n, e, EINVAL, "is longer than the 64 bytes that the kernel takes");
-		else if (!has_namespace(spec->linux, "uts"))
+		else if (!engine && !has_namespace(spec->linux, "uts"))
 			r = json_fail(&n, e, EINVAL, "needs a uts namespace in linux.namespaces");
 	}
 	return r;
@@ -116,7 +116,7 @@ static int parse_linux(const struct json_node *config, Microvm__Spec *spec, stru
 	return r ? r : oci_parse_linux(&n, spec->linux, oci_caps_bounding(spec->process->capabilities), e);
 }
 
-static int parse_spec(const struct json_node *config, bool host_hooks, Microvm__Spec *spec, struct err *e)
+static int parse_spec(const struct json_node *config, bool engine, Microvm__Spec *spec, struct err *e)
 {
 	int r = json_as_object(config, e);
 
@@ -131,22 +131,22 @@ static int parse_spec(const struct json_node *config, bool host_hooks, Microvm__
 	if (!r)
 		r = oci_parse_mounts(config, spec, e);
 	if (!r)
-		r = oci_parse_hooks(config, host_hooks, spec, e);
+		r = oci_parse_hooks(config, engine, spec, e);
 	if (!r)
 		r = oci_get_map(config, "annotations", &spec->annotations, &spec->n_annotations, e);
 	if (!r)
 		r = parse_linux(config, spec, e);
-	return r ? r : parse_names(config, spec, e);
+	return r ? r : parse_names(config, engine, spec, e);
 }
 
-static int parse_text(const char *json, size_t len, bool host_hooks, Microvm__Spec **out, struct err *e)
+static int parse_text(const char *json, size_t len, bool engine, Microvm__Spec **out, struct err *e)
 {
 	Microvm__Spec *spec = pb_new(Microvm__Spec, microvm__spec);
 	struct json_node root;
 	int r = json_parse(json, len, OCI_SPEC_MAX, &root, e);
 
 	if (!r)
-		r = parse_spec(&root, host_hooks, spec, e);
+		r = parse_spec(&root, engine, spec, e);
 	json_done(&root);
 	if (r) {
 		oci_spec_free(spec);

@@ -19,7 +19,10 @@
  * -ENOTSUP: valid, but nothing that a guest can do. Unknown members are ignored, as the spec demands.
  */
 int oci_spec_parse(const char *json, size_t len, Microvm__Spec **out, struct err *e);
-/* The same for a caller that runs the host's hooks itself: prestart and createRuntime are taken, too. */
+/*
+ * The same for a caller that has an engine's bundle: prestart and createRuntime hooks are taken, too, as they are the caller's to
+ * run, and so is a host name without a uts namespace, as it looks at what is missing itself.
+ */
 int oci_spec_parse_hooked(const char *json, size_t len, Microvm__Spec **out, struct err *e);
 
 /* The same for a `process` object on its own, as `exec --process FILE` and containerd's Exec have it. */

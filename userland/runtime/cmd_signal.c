@@ -22,6 +22,7 @@
 
 struct kill_options {
 	bool all;
+	int number;
 };
 
 static int not_running(const struct state_ref *ref, struct err *e)
@@ -33,27 +34,30 @@ static int not_running(const struct state_ref *ref, struct err *e)
 
 static int kill_one(struct state *state, struct state_ref *ref, void *arg, struct err *e)
 {
-	const int number = *(int *)arg;
+	const struct kill_options *o = arg;
+	const int number = o->number;
 
 	switch (oci_status_of(ref)) {
-	case OCI_STOPPED: return not_running(ref, e);
+	case OCI_STOPPED: return o->all ? 0 : not_running(ref, e); /* none of them is left */
 	case OCI_CREATING:
 	case OCI_CREATED:
 		/* Its process is the runtime's own as yet, which has no use for others. */
 		if (number == SIGKILL || number == SIGTERM || number == SIGINT || number == SIGHUP || number == SIGQUIT)
 			return sandbox_control(ref, CONTROL_END, (uint32_t)number, e);
 		return 0;
-	default: return sandbox_signal(ref, number, e);
+	default: return o->all ? sandbox_signal_all(ref, number, e) : sandbox_signal(ref, number, e);
 	}
 }
 
 static int kill_run(const struct runtime_global *g, void *options, int argc, char **argv, struct err *e)
 {
-	int number = SIGTERM, r = 0;
+	struct kill_options *o = options;
+	int r = 0;
 
+	o->number = SIGTERM;
 	if (argc > 1)
-		r = oci_signal_parse(argv[1], &number, e);
-	return r ? r : runtime_with(g, argv[0], kill_one, &number, e);
+		r = oci_signal_parse(argv[1], &o->number, e);
+	return r ? r : runtime_with(g, argv[0], kill_one, o, e);
 }
 
 static int pause_one(struct state *state, struct state_ref *ref, void *arg, struct err *e)
@@ -130,8 +134,7 @@ static int delete_run(const struct runtime_global *g, void *options, int argc, c
 }
 
 static const struct opt kill_opts[] = {
-	{ "all", 'a', OPT_FLAG, 0, NULL, "taken; a container's processes end with its first one",
-	  offsetof(struct kill_options, all) },
+	{ "all", 'a', OPT_FLAG, 0, NULL, "to all of its processes", offsetof(struct kill_options, all) },
 };
 static const struct opt delete_opts[] = {
 	{ "force", 'f', OPT_FLAG, 0, NULL, "kill it first if it runs", offsetof(struct delete_options, force) },

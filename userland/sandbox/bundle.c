@@ -15,6 +15,8 @@
 #include "oci/pb.h"
 #include "oci/spec.h"
 
+#define POD_CPU_SHARES 1024u /* of one CPU, as Kubernetes asks for them */
+
 static const char *annotation(const Microvm__Spec *spec, const char *name)
 {
 	size_t i;
@@ -50,18 +52,49 @@ static bool is_shared_in_pod(const char *type)
 	return str_eq(type, "ipc") || str_eq(type, "uts") || str_eq(type, "pid");
 }
 
-void bundle_share_network(struct bundle *b)
+/* Without one a container has the guest's. */
+static void drop_namespace(Microvm__Linux *l, const char *type)
 {
-	Microvm__Linux *l = b->spec->linux;
 	size_t i;
 
 	for (i = 0; i < l->n_namespaces; i++) {
-		if (!str_eq(l->namespaces[i]->type, "network"))
+		if (!str_eq(l->namespaces[i]->type, type))
 			continue;
 		microvm__namespace__free_unpacked(l->namespaces[i], NULL);
 		memmove(&l->namespaces[i], &l->namespaces[i + 1], (--l->n_namespaces - i) * sizeof(*l->namespaces));
 		return;
 	}
+}
+
+void bundle_share_network(struct bundle *b)
+{
+	drop_namespace(b->spec->linux, "network");
+}
+
+static bool has_path(const Microvm__Namespace *ns)
+{
+	return ns && ns->path[0];
+}
+
+void bundle_leave_to_vm(struct bundle *b)
+{
+	Microvm__Linux *l = b->spec->linux;
+
+	if (b->pause || has_path(find_namespace(l, "ipc")))
+		drop_namespace(l, "ipc");
+	if (b->pause || has_path(find_namespace(l, "uts"))) {
+		drop_namespace(l, "uts");
+		pb_set(&b->spec->hostname, xstrdup(""));
+		pb_set(&b->spec->domainname, xstrdup(""));
+	}
+	/* The VM has got them at its boot. */
+	while (b->pause && l->n_sysctl)
+		microvm__name_value__free_unpacked(l->sysctl[--l->n_sysctl], NULL);
+}
+
+bool bundle_joins_pid(const struct bundle *b)
+{
+	return has_path(find_namespace(b->spec->linux, "pid"));
 }
 
 void bundle_enter_pod(struct bundle *b, uint32_t guest_pid)
@@ -72,7 +105,7 @@ void bundle_enter_pod(struct bundle *b, uint32_t guest_pid)
 	for (i = 0; i < l->n_namespaces; i++) {
 		Microvm__Namespace *ns = l->namespaces[i];
 
-		if (ns->path[0] && is_shared_in_pod(ns->type))
+		if (has_path(ns) && is_shared_in_pod(ns->type))
 			pb_set(&ns->path, xasprintf("/proc/%u/ns/%s", guest_pid, ns->type));
 	}
 }
@@ -147,22 +180,72 @@ const char *bundle_annotation(const struct bundle *b, const char *name)
 	return annotation(b->spec, name);
 }
 
+uint64_t bundle_mem_for_limit(uint64_t limit)
+{
+	if (limit > UINT64_MAX - BUNDLE_MEM_OVERHEAD)
+		return UINT64_MAX;
+	return max_t(uint64_t, limit + BUNDLE_MEM_OVERHEAD, SANDBOX_MEM_DEFAULT);
+}
+
+uint64_t bundle_mem_limit(const Microvm__Resources *res)
+{
+	return res && res->memory && res->memory->limit && res->memory->limit->value > 0
+		       ? (uint64_t)res->memory->limit->value
+		       : 0;
+}
+
+/* Whole CPUs for the VM; a quota itself is the container's cgroup's. */
+static void give_cpus(struct bundle *b, uint64_t part, uint64_t whole)
+{
+	const uint64_t n = part / whole + !!(part % whole);
+
+	b->nano_cpus = min_t(uint64_t, n, VMSPEC_VCPUS_MAX) * 1000000000;
+}
+
 static void size_by_limits(struct bundle *b)
 {
 	const Microvm__Resources *res = b->spec->linux->resources;
 	const Microvm__CPU *cpu = res ? res->cpu : NULL;
-	uint64_t limit = res && res->memory && res->memory->limit && res->memory->limit->value > 0
-				 ? (uint64_t)res->memory->limit->value
-				 : 0;
+	const uint64_t limit = bundle_mem_limit(res);
 
-	if (limit && limit < UINT64_MAX - BUNDLE_MEM_OVERHEAD)
-		b->mem_bytes = max_t(uint64_t, limit + BUNDLE_MEM_OVERHEAD, SANDBOX_MEM_DEFAULT);
-	if (cpu && cpu->quota && cpu->quota->value > 0 && cpu->period && cpu->period->value) {
-		/* Whole CPUs for the VM; the quota itself is the container's cgroup's. */
-		uint64_t n = ((uint64_t)cpu->quota->value + cpu->period->value - 1) / cpu->period->value;
+	if (limit)
+		b->mem_bytes = bundle_mem_for_limit(limit);
+	if (cpu && cpu->quota && cpu->quota->value > 0 && cpu->period && cpu->period->value)
+		give_cpus(b, (uint64_t)cpu->quota->value, cpu->period->value);
+}
 
-		b->nano_cpus = min_t(uint64_t, n, VMSPEC_VCPUS_MAX) * 1000000000;
-	}
+/* 0: not there, or the plugin's way to say "no limit". */
+static int pod_number(const Microvm__Spec *spec, const char *name, uint64_t *n, struct err *e)
+{
+	const char *text = annotation(spec, name);
+
+	*n = 0;
+	if (!text || text[0] == '-' || !parse_u64(text, 0, INT64_MAX, n))
+		return 0;
+	return err_set(e, EINVAL, "annotations.%s: '%.100s' is not a number", name, text);
+}
+
+/* The sums of a pod's containers, which are known before there is any. */
+static int size_by_pod(struct bundle *b, struct err *e)
+{
+	uint64_t mem, quota, period, shares;
+	int r = pod_number(b->spec, BUNDLE_POD_MEMORY, &mem, e);
+
+	if (!r)
+		r = pod_number(b->spec, BUNDLE_POD_CPU_QUOTA, &quota, e);
+	if (!r)
+		r = pod_number(b->spec, BUNDLE_POD_CPU_PERIOD, &period, e);
+	if (!r)
+		r = pod_number(b->spec, BUNDLE_POD_CPU_SHARES, &shares, e);
+	if (r)
+		return r;
+	if (mem)
+		b->mem_bytes = bundle_mem_for_limit(mem);
+	if (quota && period)
+		give_cpus(b, quota, period);
+	else if (shares > POD_CPU_SHARES)
+		give_cpus(b, shares, POD_CPU_SHARES);
+	return 0;
 }
 
 static int size_by_annotations(struct bundle *b, struct err *e)
@@ -264,12 +347,15 @@ int bundle_parse(const char *path, const char *text, size_t len, struct bundle *
 	/* A place in the host's tree of cgroups; in the guest the container has the agent's. */
 	pb_set(&b->spec->linux->cgroups_path, xstrdup(""));
 	b->in_pod = b->in_pod && annotation(b->spec, BUNDLE_POD_ID);
+	b->pause = b->in_pod && str_eq(annotation(b->spec, BUNDLE_CONTAINER_TYPE), "sandbox");
 	r = check_namespaces(b, e);
 	if (!r)
 		r = check_devices(b->spec->linux, e);
 	if (!r)
 		r = check_mounts(b, e);
 	size_by_limits(b);
+	if (!r)
+		r = size_by_pod(b, e);
 	if (!r)
 		r = size_by_annotations(b, e);
 	return r ? err_wrap(e, "config.json") : 0;

@@ -16,8 +16,14 @@
 /* Annotations that size the VM where the engine's limits don't say enough: "512m", "2". */
 #define BUNDLE_MEMORY "io.microvm.memory"
 #define BUNDLE_CPUS "io.microvm.cpus"
+/* The same as containerd's CRI plugin says it of a pod: bytes, microseconds, shares. */
+#define BUNDLE_POD_MEMORY "io.kubernetes.cri.sandbox-memory"
+#define BUNDLE_POD_CPU_QUOTA "io.kubernetes.cri.sandbox-cpu-quota"
+#define BUNDLE_POD_CPU_PERIOD "io.kubernetes.cri.sandbox-cpu-period"
+#define BUNDLE_POD_CPU_SHARES "io.kubernetes.cri.sandbox-cpu-shares"
 /* A container of a pod names it so (containerd's CRI plugin). */
 #define BUNDLE_POD_ID "io.kubernetes.cri.sandbox-id"
+#define BUNDLE_CONTAINER_TYPE "io.kubernetes.cri.container-type" /* "sandbox": the pod's own */
 /* What a guest needs besides its container's limit: kernel, agent, page tables. */
 #define BUNDLE_MEM_OVERHEAD (64ull << 20)
 
@@ -28,6 +34,7 @@ struct bundle {
 	Microvm__Spec *spec;   /* what the agent gets; taken by the sandbox */
 	Microvm__Hooks *hooks; /* the host's: all but startContainer; NULL: none */
 	bool in_pod;	       /* its namespaces with a path are those of a pod's first container */
+	bool pause;	       /* of a pod: the container that stands for it, and has no work to do */
 	char *netns;	       /* a network namespace of the engine's; NULL: a new one */
 	uint64_t mem_bytes, nano_cpus; /* of the VM; 0: the default */
 };
@@ -41,6 +48,9 @@ int bundle_load(const char *path, struct bundle *b, struct err *e);
 int bundle_load_in_pod(const char *path, struct bundle *b, struct err *e);
 /* The same before there is a root. */
 int bundle_load_config(const char *path, struct bundle *b, struct err *e);
+/* What all of a pod share is the guest's own, but for pids: its ipc and uts namespace, with the host name and sysctls. */
+void bundle_leave_to_vm(struct bundle *b);
+bool bundle_joins_pid(const struct bundle *b);
 /* The paths become those of that process in the guest. */
 void bundle_enter_pod(struct bundle *b, uint32_t guest_pid);
 /* No network namespace of its own: it has the guest's, as all containers of a pod have. */
@@ -48,6 +58,9 @@ void bundle_share_network(struct bundle *b);
 void bundle_free(struct bundle *b);
 /* How large its VM is to be: into o, whose other members stay. */
 void bundle_size(const struct bundle *b, struct run_options *o);
+/* What a VM needs whose containers have that limit of memory, in bytes; and the limit of one, 0: none. */
+uint64_t bundle_mem_for_limit(uint64_t limit);
+uint64_t bundle_mem_limit(const Microvm__Resources *resources);
 /* NULL: it isn't there. */
 const char *bundle_annotation(const struct bundle *b, const char *name);
 /* Pure: the text of config.json, of a bundle at `path`. b->in_pod is looked at; the rest of b is zero. */

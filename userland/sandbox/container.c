@@ -281,6 +281,7 @@ static int create(struct sandbox *s, Microvm__RootFile **files, size_t files_n, 
 	req.stdio = &stdio;
 	agent_create_container_async(s->agent, &req, on_created, &answer);
 	r = await(s, &answer, e);
+	s->exec_failed = r && str_starts(answer.e.msg, GUEST_EXEC_ERROR);
 	s->record.init_pid = (pid_t)answer.pid;
 	return r;
 }

@@ -20,6 +20,8 @@
 #include "sandbox/oci_state.h"
 
 #define OUTPUT_TAIL 512
+/* Nobody waits for the container any more, but for its deletion: it comes, whatever a hook without a limit of its own does. */
+#define POSTSTOP_LIMIT_S 30u
 
 /* A NULL-terminated copy of the list, not of its strings. */
 static char **vector(char *const *list, size_t n)
@@ -130,7 +132,7 @@ void hooks_run_poststop(const Microvm__Hooks *hooks, const struct sandbox_record
 	state = oci_state_text(r, OCI_STOPPED);
 	for (i = 0; i < hooks->n_poststop; i++) {
 		const Microvm__Hook *h = hooks->poststop[i];
-		const int timeout_ms = h->timeout_s ? (int)min_t(uint64_t, h->timeout_s->value, 2000000) * 1000 : -1;
+		const uint64_t limit_s = h->timeout_s ? h->timeout_s->value : POSTSTOP_LIMIT_S;
 		struct hook_child c;
 		struct err e = ERR_INIT;
 		int q = hook_start(h, state, r->bundle, -1, &c, &e);
@@ -138,10 +140,13 @@ void hooks_run_poststop(const Microvm__Hooks *hooks, const struct sandbox_record
 		if (!q) {
 			struct pollfd p = { .fd = c.pidfd, .events = POLLIN };
 
-			while ((q = poll(&p, 1, timeout_ms)) < 0 && errno == EINTR)
+			while ((q = poll(&p, 1, (int)min_t(uint64_t, limit_s, 2000000) * 1000)) < 0 && errno == EINTR)
 				;
 		}
-		if (hook_end(h, &c, q <= 0, &e) || e.code)
+		if (!q && !e.code)
+			err_set(&e, ETIMEDOUT, "hook %s did not end within %llu s", h->path,
+				(unsigned long long)limit_s);
+		if (hook_end(h, &c, q <= 0, e.code ? NULL : &e) || e.code)
 			log_warn("poststop: %s", e.msg);
 	}
 }

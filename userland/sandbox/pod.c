@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/util.h"
 #include "oci/pb.h"
+#include "sandbox/balloon_target.h"
 #include "sandbox/sandbox_private.h"
 #include "sandbox/vmspec_build.h"
 
@@ -21,6 +22,7 @@ struct pod {
 	struct pod_config config;
 	char *socket;
 	size_t next_share;
+	struct balloon_target memory;
 	bool told_ready, told_end;
 };
 
@@ -119,17 +121,21 @@ int pod_new(struct pod **out, const struct pod_config *config, struct err *e)
 	sandbox_init(&p->s, config->paths, &p->options);
 	p->s.loop = config->loop;
 	p->s.grows = true;
+	if (b->pause)
+		p->s.pod_linux = b->spec->linux;
 	p->s.boot.done = on_booted;
 	p->s.vmm_ended = on_vmm_ended;
 	r = sandbox_make(&p->s, pod_stages, ARRAY_SIZE(pod_stages), &made, e);
-	/* Both point to what the caller may free. */
+	/* They point to what the caller may free. */
 	p->options.hostname = p->options.image = p->options.name = NULL;
+	p->s.pod_linux = NULL;
 	if (r) {
 		p->told_ready = p->told_end = true;
 		sandbox_undo(&p->s, pod_stages, made);
 		free(p);
 		return r;
 	}
+	balloon_target_begin(&p->memory, config->loop, p->s.home.dirfd, p->s.record.mem_bytes);
 	p->socket = xasprintf("/proc/self/fd/%d/vsock", p->s.home.dirfd);
 	*out = p;
 	return 0;
@@ -140,6 +146,7 @@ void pod_free(struct pod *p)
 	if (!p)
 		return;
 	p->told_ready = p->told_end = true;
+	balloon_target_end(&p->memory);
 	sandbox_undo(&p->s, pod_stages, ARRAY_SIZE(pod_stages));
 	free(p->socket);
 	free(p);
@@ -172,6 +179,12 @@ pid_t pod_vmm_pid(const struct pod *p)
 uint64_t pod_mem_bytes(const struct pod *p)
 {
 	return p->s.record.mem_bytes;
+}
+
+void pod_set_memory(struct pod *p, uint64_t bytes)
+{
+	if (pod_agent(p))
+		balloon_target_set(&p->memory, min_t(uint64_t, bytes, p->s.record.mem_bytes));
 }
 
 /* ---- files of containers --------------------------------------------------------------------------------------------- */

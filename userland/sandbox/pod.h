@@ -46,6 +46,8 @@ struct agent *pod_agent(struct pod *pod);
 const char *pod_socket(const struct pod *pod);
 pid_t pod_vmm_pid(const struct pod *pod);
 uint64_t pod_mem_bytes(const struct pod *pod);
+/* What its guest is to do with from now on; more than it was made with is all of that. */
+void pod_set_memory(struct pod *pod, uint64_t bytes);
 
 /* The files of a container: its root, and the bind mounts of its config.json. */
 struct pod_files {

@@ -84,19 +84,35 @@ int remote_call(const struct state_ref *ref, int (*fn)(struct agent *agent, cons
 	return r ? err_wrap(e, "%s", ref->record.name) : 0;
 }
 
-static int send_signal(struct agent *agent, const char *id, void *number, struct err *e)
+struct signal_call {
+	int number;
+	bool all;
+};
+
+static int send_signal(struct agent *agent, const char *id, void *arg, struct err *e)
 {
+	const struct signal_call *call = arg;
 	Microvm__SignalRequest req;
 
 	microvm__signal_request__init(&req);
 	req.id = (char *)(uintptr_t)id;
-	req.signal = (uint32_t) * (int *)number;
+	req.signal = (uint32_t)call->number;
+	req.all = call->all;
 	return agent_signal_process(agent, &req, NULL, e);
 }
 
 int sandbox_signal(struct state_ref *ref, int number, struct err *e)
 {
-	return remote_call(ref, send_signal, &number, e);
+	struct signal_call call = { .number = number };
+
+	return remote_call(ref, send_signal, &call, e);
+}
+
+int sandbox_signal_all(struct state_ref *ref, int number, struct err *e)
+{
+	struct signal_call call = { .number = number, .all = true };
+
+	return remote_call(ref, send_signal, &call, e);
 }
 
 static bool has_ended(struct state_ref *ref)

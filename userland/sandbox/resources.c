@@ -10,6 +10,7 @@
 #include "base/cleanup.h"
 #include "base/util.h"
 #include "oci/pb.h"
+#include "sandbox/bundle.h"
 #include "sandbox/remote.h"
 #include "sandbox/vmspec_build.h"
 
@@ -149,15 +150,23 @@ static int send_resources(struct agent *agent, const char *id, void *arg, struct
 
 int sandbox_update_resources(const struct state_ref *ref, const Microvm__Resources *res, struct err *e)
 {
-	const int64_t limit = res->memory && res->memory->limit ? res->memory->limit->value : 0;
+	const uint64_t limit = bundle_mem_limit(res);
+	struct balloon_answer answer;
+	int r;
 
-	if (limit > 0 && (uint64_t)limit > ref->record.mem_bytes)
+	if (limit > ref->record.mem_bytes)
 		return err_set(
 			e, ERANGE,
 			"%s: memory.limit: its VM was made with %llu MiB and can't get more; say at creation what it "
 			"will need at most",
 			ref->record.name, (unsigned long long)(ref->record.mem_bytes >> 20));
-	return remote_call(ref, send_resources, (void *)(uintptr_t)res, e);
+	r = remote_call(ref, send_resources, (void *)(uintptr_t)res, e);
+	if (r || !limit)
+		return r;
+	/* What its limit leaves over is not the guest's any more, either. */
+	return sandbox_balloon(ref, BALLOON_TARGET,
+			       ALIGN_UP(min_t(uint64_t, bundle_mem_for_limit(limit), ref->record.mem_bytes), 4096),
+			       &answer, e);
 }
 
 static int ask_processes(struct agent *agent, const char *id, void *arg, struct err *e)

@@ -32,7 +32,7 @@ struct resource_update {
 	int64_t pids_limit; /* -1: none */
 };
 
-/* The same as an engine says it: a whole linux.resources, for the container's cgroup. The VM stays as large as it is. */
+/* The same as an engine says it: a whole linux.resources, for the container's cgroup. A limit of memory moves the balloon, too. */
 int sandbox_update_resources(const struct state_ref *ref, const Microvm__Resources *res, struct err *e);
 /* The container's processes, by their pids in the guest; *pids is malloc'd. */
 int sandbox_processes(const struct state_ref *ref, uint32_t **pids, size_t *n, struct err *e);

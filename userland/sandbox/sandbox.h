@@ -29,6 +29,8 @@ int sandbox_exec(struct state_ref *ref, const struct process_options *o, char *c
 
 /* A signal to the container's first process. */
 int sandbox_signal(struct state_ref *ref, int signal, struct err *e);
+/* The same to every process of the container. */
+int sandbox_signal_all(struct state_ref *ref, int signal, struct err *e);
 /* Stop signal, timeout, SIGKILL, then the VM itself; returns when it has ended. timeout_ns UINT64_MAX: the sandbox's own. */
 int sandbox_stop(struct state_ref *ref, uint64_t timeout_ns, struct err *e);
 /* Waits until its supervisor is gone; false when the time was up. */

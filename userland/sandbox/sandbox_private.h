@@ -25,6 +25,7 @@ struct sandbox;
 struct boot {
 	struct loop_op limit_op;
 	bool asked, answered, late;
+	uint64_t cpu_ns; /* of its VMM, when its time was up last */
 	struct err e;
 	void (*done)(struct sandbox *s); /* NULL: whoever waits looks at answered */
 };
@@ -79,6 +80,7 @@ struct sandbox {
 	struct network network;
 
 	/* storage */
+	const Microvm__Linux *pod_linux; /* whose sysctls are the guest's own; NULL: none; until its boot */
 	bool grows;	       /* a pod: shares come and go while it runs, in a tree on its folder (share_tree.h) */
 	struct vmm fsd;	       /* microvm-fsd */
 	int fsd_fd;	       /* the VMM's end of the connection to it; -1: there is no share */

@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -169,41 +170,99 @@ static bool take_word(const char *option, unsigned long *flags)
 	return false;
 }
 
-static int parse_options(const struct share_mount *m, unsigned long *flags, char data[DATA_MAX + 1], struct err *e)
+/* The options that are the file system's own, as one text; those that begin with `but` are `instead`. malloc'd. */
+static char *join_options(const struct share_mount *m, const char *but, const char *instead, unsigned long *flags)
 {
-	size_t i, len = 0;
+	char *data = xstrdup(""), *more;
+	size_t i;
 
 	*flags = str_eq(m->type, "bind") ? MS_BIND : 0;
-	data[0] = '\0';
 	for (i = 0; i < m->options_n; i++) {
-		const size_t n = strlen(m->options[i]);
+		const bool other = but && str_starts(m->options[i], but);
 
 		if (take_word(m->options[i], flags))
 			continue;
-		if (len + n + 2 > DATA_MAX)
-			return err_set(e, E2BIG,
-				       "%s %s: its options have more than %u bytes; the image has too many layers",
-				       m->type, m->source, DATA_MAX);
-		len += (size_t)snprintf(data + len, DATA_MAX + 1 - len, "%s%s", len ? "," : "", m->options[i]);
+		more = xasprintf("%s%s%s%s", data, *data ? "," : "", other ? but : m->options[i], other ? instead : "");
+		free(data);
+		data = more;
 	}
-	return 0;
+	return data;
+}
+
+char *share_tree_shorten(const char *lowers, char **folder)
+{
+	const size_t size = 2 * strlen(lowers) + 2;
+	size_t common = strcspn(lowers, ":"), n, len = 0;
+	const char *l;
+	char *out;
+
+	*folder = NULL;
+	for (l = lowers; *l; l += n + (l[n] == ':')) {
+		size_t i = 0;
+
+		n = strcspn(l, ":");
+		while (i < common && i < n && l[i] == lowers[i])
+			i++;
+		common = i;
+	}
+	while (common && lowers[common - 1] != '/')
+		common--;
+	/* A colon behind a backslash is a name's own. */
+	if (common < 2 || lowers[0] != '/' || strchr(lowers, '\\'))
+		return NULL;
+	*folder = xasprintf("%.*s", (int)common, lowers);
+	/* A name that ends in a slash leaves nothing, which is the folder itself. */
+	out = xcalloc(1, size);
+	for (l = lowers; *l; l += n + (l[n] == ':')) {
+		n = strcspn(l, ":");
+		len += (size_t)snprintf(out + len, size - len, "%s%.*s", len ? ":" : "",
+					n > common ? (int)(n - common) : 1, n > common ? l + common : ".");
+	}
+	return out;
+}
+
+static int mount_data(const char *at, const struct share_mount *m, unsigned long flags, const char *data, struct err *e)
+{
+	if (strlen(data) > DATA_MAX)
+		return err_set(e, E2BIG, "%s %s: its options have more than %u bytes; the image has too many layers",
+			       m->type, m->source, DATA_MAX);
+	return mount(m->source, at, m->type, flags | MS_NOSUID | MS_NODEV, data) < 0
+		       ? err_errno(e, errno, "mount %s %s", m->type, m->source)
+		       : 0;
+}
+
+/* Layers of an image lie beside each other: named from the folder that they are in, several hundred go into a page. */
+static int mount_from_folder(const char *at, const struct share_mount *m, unsigned long flags, struct err *e)
+{
+	static const char lowerdir[] = "lowerdir=";
+	_cleanup_free_ char *folder = NULL, *lowers = NULL, *data = NULL;
+	_cleanup_close_ int here = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	unsigned long ignored;
+	size_t i;
+	int r;
+
+	for (i = 0; !lowers && i < m->options_n; i++)
+		if (str_starts(m->options[i], lowerdir))
+			lowers = share_tree_shorten(m->options[i] + strlen(lowerdir), &folder);
+	data = join_options(m, lowers ? lowerdir : NULL, lowers, &ignored);
+	if (folder && (here < 0 || chdir(folder) < 0))
+		return err_errno(e, errno, "%s", folder);
+	r = mount_data(at, m, flags, data, e);
+	if (folder && fchdir(here) < 0)
+		return err_errno(e, errno, "the working directory");
+	return r;
 }
 
 static int mount_one(const char *at, const struct share_mount *m, bool read_only, struct err *e)
 {
-	_cleanup_free_ char *data = xcalloc(1, DATA_MAX + 1);
 	_cleanup_close_ int tree = -1;
 	unsigned long flags;
-	int r = parse_options(m, &flags, data, e);
+	_cleanup_free_ char *data = join_options(m, NULL, NULL, &flags);
 
-	if (r)
-		return r;
 	/* Now, as nobody else hears of what changes in a mount. */
 	flags |= read_only ? MS_RDONLY : 0;
 	if (!(flags & MS_BIND))
-		return mount(m->source, at, m->type, flags | MS_NOSUID | MS_NODEV, data) < 0
-			       ? err_errno(e, errno, "mount %s %s", m->type, m->source)
-			       : 0;
+		return strlen(data) > DATA_MAX ? mount_from_folder(at, m, flags, e) : mount_data(at, m, flags, data, e);
 	tree = open_tree(AT_FDCWD, m->source,
 			 OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (flags & MS_REC ? (unsigned int)AT_RECURSIVE : 0));
 	if (tree < 0)

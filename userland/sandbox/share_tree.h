@@ -38,6 +38,11 @@ struct share_mount {
 	char *const *options;
 	size_t options_n;
 };
+/*
+ * Pure: an overlay's lowerdir with names from one folder, in which all of its layers are; both malloc'd. NULL: there is none, or
+ * its names are too strange.
+ */
+char *share_tree_shorten(const char *lowers, char **folder);
 /* Mounts them in order, each over the one before, as the share of that number, a folder. All or nothing. */
 int share_tree_mount(const char *path, size_t number, const struct share_mount *mounts, size_t n, bool read_only,
 		     struct err *e);

@@ -11,6 +11,7 @@
 #include "base/util.h"
 #include "oci/spec.h"
 #include "sandbox/state.h"
+#include "shim/pause.h"
 
 #define EXIT_ROUND_NS 1000000ull
 #define SPEC_TYPE "types.containerd.io/opencontainers/runtime-spec/1/Process"
@@ -210,10 +211,21 @@ static void on_start_undone(struct process *p)
 	p->exited_at_ns = realtime_ns();
 }
 
+void process_started(struct process *p)
+{
+	TASK(StartResponse) answer;
+
+	if (p->state == PROCESS_STARTING)
+		p->state = PROCESS_RUNNING;
+	publish_started(p);
+	containerd__task__v2__start_response__init(&answer);
+	answer.pid = task_pid(p->task);
+	pending_reply(&p->start, &answer.base);
+}
+
 static void on_started(const ProtobufCMessage *reply, const struct err *e, void *arg)
 {
 	struct process *p = arg;
-	TASK(StartResponse) answer;
 
 	if (!reply) {
 		/* The container is there all the same; an exec never was. */
@@ -224,17 +236,12 @@ static void on_started(const ProtobufCMessage *reply, const struct err *e, void 
 			process_end_streams(p, false, on_start_undone);
 		return;
 	}
-	if (p->state == PROCESS_STARTING)
-		p->state = PROCESS_RUNNING;
 	if (p->spec)
 		oci_process_free(take_ptr(p->spec));
-	publish_started(p);
+	process_started(p);
 	/* One that was said while nobody could be told. */
 	if (p->rows || p->cols)
 		process_resize(p, p->rows, p->cols);
-	containerd__task__v2__start_response__init(&answer);
-	answer.pid = task_pid(p->task);
-	pending_reply(&p->start, &answer.base);
 }
 
 static int start_first(struct process *p, struct agent *agent, struct err *e)
@@ -280,8 +287,13 @@ void task_start(struct shim *s, struct ttrpc_call *call, const char *id, const c
 {
 	struct err e = ERR_INIT;
 	struct process *p = process_find(s, id, exec_id, &e);
-	struct agent *agent = p ? task_agent(p->task, &e) : NULL;
+	struct agent *agent;
 
+	if (p && p->task->idle && !*exec_id) {
+		pause_start(p, call);
+		return;
+	}
+	agent = p ? task_agent(p->task, &e) : NULL;
 	if (agent && p->state != PROCESS_CREATED)
 		err_set(&e, EBUSY, "container %s: %s was started before, or is not created yet", id,
 			*exec_id ? exec_id : "it");
@@ -487,7 +499,7 @@ void task_delete(struct shim *s, struct ttrpc_call *call, const char *id, const 
 	for (x = p && !*exec_id ? p->task->execs : NULL; x; x = x->next)
 		if (x->state == PROCESS_STARTING)
 			err_set(&e, EBUSY, "container %s: %s is being started in it", id, x->exec_id);
-	if (p && (p->deleting || (p->state != PROCESS_STOPPED && p->state != PROCESS_CREATED)))
+	if (p && (p->deleting || p->task->waking || (p->state != PROCESS_STOPPED && p->state != PROCESS_CREATED)))
 		err_set(&e, EBUSY, "container %s: %s; kill it first", id,
 			p->deleting ? "it is being deleted" : "it is running");
 	if (!p || e.code) {

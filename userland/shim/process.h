@@ -27,6 +27,8 @@ void process_end_streams(struct process *p, bool drain, void (*done)(struct proc
 #define PROCESS_EXIT_ROUNDS 1000u
 #define PROCESS_UNREAD_ROUNDS 100u /* of them, for a FIFO that may have no reader */
 void process_exited(struct process *p, uint32_t status, int64_t at_ns);
+/* It runs: says so to who asked for its start, and to containerd. */
+void process_started(struct process *p);
 void process_answer_delete(struct process *p);
 /* Frees what it has; its streams are over. */
 void process_clear(struct process *p);

@@ -10,6 +10,7 @@
 #include "base/util.h"
 #include "oci/spec.h"
 #include "shim/metrics.h"
+#include "shim/pause.h"
 #include "shim/process.h"
 #include "shim/task.h"
 
@@ -206,9 +207,17 @@ static void serve_kill(struct ttrpc_call *call, const ProtobufCMessage *m, void 
 	struct shim *s = arg;
 	struct err e = ERR_INIT;
 	struct process *p = process_find(s, req->id, req->exec_id, &e);
-	struct agent *agent = p ? task_agent(p->task, &e) : NULL;
+	struct agent *agent;
 	Microvm__SignalRequest sig;
 
+	if (p && p->task->idle) {
+		if (pause_signal(p, req->signal, &e))
+			ttrpc_fail(call, &e);
+		else
+			reply_empty(call);
+		return;
+	}
+	agent = p ? task_agent(p->task, &e) : NULL;
 	/* "Not found" is what containerd takes for "has ended". */
 	if (agent && p->state == PROCESS_STOPPED && !req->all)
 		err_set(&e, ESRCH, "container %s: process already finished", req->id);
@@ -291,11 +300,20 @@ static void serve_close_io(struct ttrpc_call *call, const ProtobufCMessage *m, v
 	reply_empty(call);
 }
 
+/* No process of it is in the guest, so nothing is used there, and no limit is ever reached. */
+static bool is_idle(struct shim *s, const char *id)
+{
+	struct err none = ERR_INIT;
+	const struct task *t = task_find(s, id, &none);
+
+	return t && t->idle;
+}
+
 static int parse_update(const struct shim *s, const TASK(UpdateTaskRequest) * req, Microvm__Resources **res,
 			struct err *e)
 {
 	const Google__Protobuf__Any *any = req->resources;
-	int64_t limit;
+	uint64_t limit;
 	int r;
 
 	if (!any || !str_eq(any->type_url, RESOURCES_TYPE))
@@ -304,8 +322,8 @@ static int parse_update(const struct shim *s, const TASK(UpdateTaskRequest) * re
 	r = oci_resources_parse((const char *)any->value.data, any->value.len, res, e);
 	if (r)
 		return err_wrap(e, "container %s: resources", req->id);
-	limit = (*res)->memory && (*res)->memory->limit ? (*res)->memory->limit->value : 0;
-	if (limit <= 0 || (uint64_t)limit <= pod_mem_bytes(s->pod))
+	limit = bundle_mem_limit(*res);
+	if (limit <= pod_mem_bytes(s->pod))
 		return 0;
 	oci_resources_free(take_ptr(*res));
 	return err_set(e, ERANGE,
@@ -314,85 +332,121 @@ static int parse_update(const struct shim *s, const TASK(UpdateTaskRequest) * re
 		       req->id, (unsigned long long)(pod_mem_bytes(s->pod) >> 20));
 }
 
+static void then_updated(struct task *t)
+{
+	t->mem_limit = t->mem_limit_asked;
+	tasks_fit_memory(t->shim);
+}
+
 static void serve_update(struct ttrpc_call *call, const ProtobufCMessage *m, void *arg)
 {
 	const TASK(UpdateTaskRequest) *req = (const TASK(UpdateTaskRequest) *)m;
-	struct agent *agent = agent_for(arg, call, req->id);
 	struct err e = ERR_INIT;
-	Microvm__Resources *res;
+	Microvm__Resources *res = NULL;
 	Microvm__UpdateRequest u;
+	struct agent *agent;
+	struct task *t;
 
+	if (is_idle(arg, req->id)) {
+		reply_empty(call);
+		return;
+	}
+	agent = agent_for(arg, call, req->id);
 	if (!agent)
 		return;
-	if (parse_update(arg, req, &res, &e)) {
+	if (parse_update(arg, req, &res, &e) || !res) {
 		ttrpc_fail(call, &e);
 		return;
 	}
+	t = task_find(arg, req->id, &e);
+	t->mem_limit_asked = res->memory && res->memory->limit ? bundle_mem_limit(res) : t->mem_limit;
 	microvm__update_request__init(&u);
 	u.id = req->id;
 	u.resources = res;
-	agent_update_container_async(agent, &u, on_relayed, relay_new(arg, call, req->id, NULL));
+	agent_update_container_async(agent, &u, on_relayed, relay_new(arg, call, req->id, then_updated));
 	oci_resources_free(res);
+}
+
+static void reply_pids(struct pending *to, const uint32_t *pids, size_t n)
+{
+	TASK(PidsResponse) answer;
+	Containerd__V1__Types__ProcessInfo *info;
+	size_t i;
+
+	containerd__task__v2__pids_response__init(&answer);
+	info = xcalloc(n + 1, sizeof(*info));
+	answer.processes = xcalloc(n + 1, sizeof(*answer.processes));
+	answer.n_processes = n;
+	for (i = 0; i < n; i++) {
+		containerd__v1__types__process_info__init(&info[i]);
+		info[i].pid = pids[i];
+		answer.processes[i] = &info[i];
+	}
+	pending_reply(to, &answer.base);
+	free(answer.processes);
+	free(info);
 }
 
 static void on_pids(const ProtobufCMessage *reply, const struct err *e, void *arg)
 {
 	const Microvm__ProcessList *list = (const Microvm__ProcessList *)reply;
 	struct relay *r = arg;
-	TASK(PidsResponse) answer;
-	Containerd__V1__Types__ProcessInfo *info;
-	size_t i;
 
-	if (!list) {
+	if (list)
+		reply_pids(&r->pending, list->pids, list->n_pids);
+	else
 		pending_fail(&r->pending, e);
-		relay_free(r);
-		return;
-	}
-	containerd__task__v2__pids_response__init(&answer);
-	info = xcalloc(list->n_pids + 1, sizeof(*info));
-	answer.processes = xcalloc(list->n_pids + 1, sizeof(*answer.processes));
-	answer.n_processes = list->n_pids;
-	for (i = 0; i < list->n_pids; i++) {
-		containerd__v1__types__process_info__init(&info[i]);
-		info[i].pid = list->pids[i];
-		answer.processes[i] = &info[i];
-	}
-	pending_reply(&r->pending, &answer.base);
-	free(answer.processes);
-	free(info);
 	relay_free(r);
 }
 
 static void serve_pids(struct ttrpc_call *call, const ProtobufCMessage *m, void *arg)
 {
 	const TASK(PidsRequest) *req = (const TASK(PidsRequest) *)m;
+	struct err none = ERR_INIT;
+	const struct task *t = task_find(arg, req->id, &none);
+	const uint32_t vm = t ? task_pid(t) : 0;
+	struct pending now = { .call = call };
 
-	relay(arg, call, req->id, agent_list_processes_async, on_pids, NULL);
+	/* A task without any is a leftover for containerd, which it cleans up when it is started again. */
+	if (t && t->idle)
+		reply_pids(&now, &vm, 1);
+	else
+		relay(arg, call, req->id, agent_list_processes_async, on_pids, NULL);
+}
+
+static void reply_stats(struct pending *to, const Microvm__Stats *stats)
+{
+	TASK(StatsResponse) answer;
+	Google__Protobuf__Any any;
+
+	containerd__task__v2__stats_response__init(&answer);
+	metrics_pack(stats, &any);
+	answer.stats = &any;
+	pending_reply(to, &answer.base);
+	free(any.value.data);
 }
 
 static void on_stats(const ProtobufCMessage *reply, const struct err *e, void *arg)
 {
 	struct relay *r = arg;
-	TASK(StatsResponse) answer;
-	Google__Protobuf__Any any;
 
-	if (!reply) {
+	if (reply)
+		reply_stats(&r->pending, (const Microvm__Stats *)reply);
+	else
 		pending_fail(&r->pending, e);
-	} else {
-		containerd__task__v2__stats_response__init(&answer);
-		metrics_pack((const Microvm__Stats *)reply, &any);
-		answer.stats = &any;
-		pending_reply(&r->pending, &answer.base);
-		free(any.value.data);
-	}
 	relay_free(r);
 }
 
 static void serve_stats(struct ttrpc_call *call, const ProtobufCMessage *m, void *arg)
 {
 	const TASK(StatsRequest) *req = (const TASK(StatsRequest) *)m;
+	const Microvm__Stats nothing = MICROVM__STATS__INIT;
+	struct pending now = { .call = call };
 
-	relay(arg, call, req->id, agent_stats_container_async, on_stats, NULL);
+	if (is_idle(arg, req->id))
+		reply_stats(&now, &nothing);
+	else
+		relay(arg, call, req->id, agent_stats_container_async, on_stats, NULL);
 }
 
 /* ---- the table ------------------------------------------------------------------------------------------------------ */

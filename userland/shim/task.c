@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/util.h"
 #include "sandbox/state.h"
+#include "shim/pause.h"
 #include "shim/process.h"
 
 /* ---- finding -------------------------------------------------------------------------------------------------------- */
@@ -51,6 +52,10 @@ static struct agent *pod_agent_or_error(struct shim *s, struct err *e)
 
 struct agent *task_agent(struct task *t, struct err *e)
 {
+	if (t->idle) {
+		err_set(e, ENOTSUP, "container %s: it stands for its pod, and no process of it is in the guest", t->id);
+		return NULL;
+	}
 	if (!t->in_guest) {
 		err_set(e, ESRCH, "container %s: it is not there (yet)", t->id);
 		return NULL;
@@ -61,6 +66,24 @@ struct agent *task_agent(struct task *t, struct err *e)
 uint32_t task_pid(const struct task *t)
 {
 	return t->shim->pod ? (uint32_t)pod_vmm_pid(t->shim->pod) : 0;
+}
+
+void tasks_fit_memory(struct shim *s)
+{
+	uint64_t sum = 0;
+	const struct task *t;
+
+	for (t = s->tasks; t; t = t->next) {
+		if (!t->in_guest || t->bundle.pause)
+			continue;
+		if (!t->mem_limit) {
+			pod_set_memory(s->pod, UINT64_MAX);
+			return;
+		}
+		sum += min_t(uint64_t, t->mem_limit, pod_mem_bytes(s->pod));
+	}
+	if (sum)
+		pod_set_memory(s->pod, bundle_mem_for_limit(sum));
 }
 
 /* ---- create --------------------------------------------------------------------------------------------------------- */
@@ -120,10 +143,20 @@ static void publish_created(struct task *t)
 	events_publish(t->shim->events, EVENT_CREATE, &event.base);
 }
 
+static void created(struct task *t)
+{
+	TASK(CreateTaskResponse) answer;
+
+	t->first.state = PROCESS_CREATED;
+	publish_created(t);
+	containerd__task__v2__create_task_response__init(&answer);
+	answer.pid = task_pid(t);
+	pending_reply(&t->first.start, &answer.base);
+}
+
 static void on_created(const ProtobufCMessage *reply, const struct err *e, void *arg)
 {
 	struct task *t = arg;
-	TASK(CreateTaskResponse) answer;
 
 	if (!reply) {
 		create_failed(t, e);
@@ -131,21 +164,19 @@ static void on_created(const ProtobufCMessage *reply, const struct err *e, void 
 	}
 	t->guest_pid = ((const Microvm__ProcessReply *)reply)->pid;
 	t->in_guest = true;
-	t->first.state = PROCESS_CREATED;
-	publish_created(t);
+	t->mem_limit = bundle_mem_limit(t->bundle.spec->linux->resources);
+	tasks_fit_memory(t->shim);
+	created(t);
 	protobuf_c_message_free_unpacked(&take_ptr(t->request)->base, NULL);
-	containerd__task__v2__create_task_response__init(&answer);
-	answer.pid = task_pid(t);
-	pending_reply(&t->first.start, &answer.base);
 }
 
 /* The pod's first container is the one whose namespaces the others share. */
-static const struct task *first_of_pod(const struct shim *s)
+static struct task *first_of_pod(const struct shim *s)
 {
-	const struct task *t;
+	struct task *t;
 
 	for (t = s->tasks; t; t = t->next)
-		if (str_eq(t->id, s->id) && t->in_guest)
+		if (str_eq(t->id, s->id))
 			return t;
 	return NULL;
 }
@@ -170,29 +201,85 @@ static int add_files(struct task *t, struct err *e)
 	return pod_files_add(t->shim->pod, &t->bundle, mounts, t->request->n_rootfs, &t->files, e);
 }
 
-/* The guest has booted. */
-static void send_create(struct task *t)
+int task_ask_creation(struct task *t, agent_done_fn done, struct err *e)
 {
-	const struct task *first = first_of_pod(t->shim);
 	Microvm__CreateContainerRequest req;
 	Microvm__Stdio stdio;
-	struct err e = ERR_INIT;
-	struct agent *agent = pod_agent_or_error(t->shim, &e);
+	struct agent *agent = pod_agent_or_error(t->shim, e);
+	int r = agent ? add_files(t, e) : -e->code;
 
-	if (agent && t->bundle.in_pod && !first && !str_eq(t->id, t->shim->id))
-		err_set(&e, ESRCH, "container %s: the first container of its pod is gone", t->id);
-	if (!agent || e.code || add_files(t, &e) || process_connect(&t->first, &stdio, &e)) {
-		create_failed(t, &e);
-		return;
-	}
-	if (first)
-		bundle_enter_pod(&t->bundle, first->guest_pid);
+	if (!r)
+		r = process_connect(&t->first, &stdio, e);
+	if (r)
+		return r;
 	microvm__create_container_request__init(&req);
 	req.id = t->id;
 	req.rootfs = &t->files.rootfs;
 	req.spec = t->bundle.spec;
 	req.stdio = &stdio;
-	agent_create_container_async(agent, &req, on_created, t);
+	agent_create_container_async(agent, &req, done, t);
+	return 0;
+}
+
+/* The namespaces that it shares: those of the pod's first container. -EAGAIN: that one has to be woken before, and e is empty. */
+static int join_pod(struct task *t, struct err *e)
+{
+	struct task *first = first_of_pod(t->shim);
+
+	if (!first || (!first->in_guest && !first->idle))
+		return err_set(e, ESRCH, "container %s: the first container of its pod is gone", t->id);
+	if (first->idle && bundle_joins_pid(&t->bundle)) {
+		if (first->first.state != PROCESS_RUNNING)
+			return err_set(
+				e, ESRCH,
+				"container %s: the first container of its pod does not run, so it has no pids to share",
+				t->id);
+		pause_wake(first);
+		return -EAGAIN;
+	}
+	if (first->bundle.pause)
+		bundle_leave_to_vm(&t->bundle);
+	bundle_enter_pod(&t->bundle, first->guest_pid);
+	return 0;
+}
+
+/* The guest has booted. */
+static void send_create(struct task *t)
+{
+	struct err e = ERR_INIT;
+
+	if (pause_fits(t)) {
+		t->idle = true;
+		created(t);
+		return;
+	}
+	if (t->bundle.in_pod && !str_eq(t->id, t->shim->id) && join_pod(t, &e) == -EAGAIN && !e.code)
+		return;
+	t->asked = true;
+	if (e.code || task_ask_creation(t, on_created, &e))
+		create_failed(t, &e);
+}
+
+void tasks_create_waiting(struct shim *s)
+{
+	struct task *t, *next;
+
+	for (t = s->tasks; t; t = next) {
+		next = t->next;
+		if (t->first.state == PROCESS_CREATING && !t->asked)
+			send_create(t);
+	}
+}
+
+void tasks_refuse_waiting(struct shim *s, const struct err *e)
+{
+	struct task *t;
+
+	for (t = s->tasks; t; t = t->next)
+		if (t->first.state == PROCESS_CREATING && !t->asked) {
+			t->asked = true;
+			create_failed(t, e);
+		}
 }
 
 static int prepare(struct task *t, const TASK(CreateTaskRequest) * req, struct err *e)
@@ -299,6 +386,7 @@ static void on_removed(const ProtobufCMessage *reply, const struct err *e, void 
 	if (!reply)
 		log_warn("container %s: %s", t->id, e->msg);
 	t->in_guest = false;
+	tasks_fit_memory(t->shim);
 	finish_delete(t);
 }
 
@@ -317,7 +405,7 @@ void task_delete_first(struct process *p)
 	struct shim *s = t->shim;
 	struct err e = ERR_INIT;
 	Microvm__ContainerRequest req;
-	struct agent *agent = task_agent(t, &e);
+	struct agent *agent = pod_agent_or_error(s, &e);
 
 	/* They ended with it; one after the other. */
 	if (t->execs) {
@@ -330,7 +418,7 @@ void task_delete_first(struct process *p)
 		pod_end(s->pod);
 		agent = NULL;
 	}
-	if (!agent) {
+	if (!agent || !t->in_guest) {
 		finish_delete(t);
 		return;
 	}
@@ -397,23 +485,14 @@ static void on_event(const ProtobufCMessage *reply, const struct err *e, void *a
 
 void tasks_pod_ready(struct shim *s, const struct err *e)
 {
-	struct task *t, *next;
-
-	if (e)
+	if (e) {
 		s->pod_error = *e;
-	else
-		s->pod_ready = true;
-	if (!e)
-		next_event(s);
-	for (t = s->tasks; t; t = next) {
-		next = t->next;
-		if (t->first.state != PROCESS_CREATING)
-			continue;
-		if (e)
-			create_failed(t, e);
-		else
-			send_create(t);
+		tasks_refuse_waiting(s, e);
+		return;
 	}
+	s->pod_ready = true;
+	next_event(s);
+	tasks_create_waiting(s);
 }
 
 void tasks_pod_ended(struct shim *s, const struct err *e)

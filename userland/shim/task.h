@@ -70,8 +70,12 @@ struct task {
 	struct bundle bundle;
 	struct pod_files files;
 	uint32_t guest_pid;
+	bool asked; /* the agent, for its creation */
 	bool in_guest, paused;
-	TASK(CreateTaskRequest) * request; /* kept for the event, until it is created */
+	bool idle, waking; /* no process of it is in the guest, or not yet (pause.h) */
+	uint64_t mem_limit,
+		mem_limit_asked;	   /* of its memory, in bytes; 0: none. asked: by an Update that is under way */
+	TASK(CreateTaskRequest) * request; /* until the guest has it */
 	struct process first;
 	struct process *execs;
 };
@@ -105,6 +109,13 @@ struct agent *task_agent(struct task *t, struct err *e);
 /* A size that came before the process is there is kept for it. */
 void process_resize(struct process *p, uint32_t rows, uint32_t cols);
 uint32_t task_pid(const struct task *t);
+/* Asks the agent for the container, with its files and streams. Negative errno and e: it wasn't asked. */
+int task_ask_creation(struct task *t, agent_done_fn done, struct err *e);
+/* Those that wait for the guest, or for the pod's first container: are made, or refused. */
+void tasks_create_waiting(struct shim *s);
+void tasks_refuse_waiting(struct shim *s, const struct err *e);
+/* The containers or their limits have changed: what the guest is to do with follows. */
+void tasks_fit_memory(struct shim *s);
 
 /* ---- news from the pod ------------------------------------------------------------------------------------------------ */
 
