@@ -380,7 +380,7 @@ static int say_part(struct flow *f, u32 len)
 /* As say_data(), of messages. */
 static int say_message(struct flow *f)
 {
-	int ret = f->out ? 1 : flow_read_message(f), sent = 0;
+	int ret = f->out ? 1 : message_read(f), sent = 0;
 	u32 credit;
 
 	if (ret <= 0) {
@@ -398,7 +398,7 @@ static int say_message(struct flow *f)
 			return ret ?: -ENOBUFS;
 		sent++;
 	}
-	flow_message_sent(f);
+	message_sent(f);
 	return sent;
 }
 
