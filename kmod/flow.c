@@ -585,6 +585,12 @@ void flow_forget(struct flow *f)
 		flow_free(f);
 }
 
+void flow_drop(struct flow *f)
+{
+	leave_guest(f);
+	flow_forget(f);
+}
+
 int flow_detach(struct session *s, struct microvm_flow *out)
 {
 	struct flow *f = flow_find(s, out->guest_port, out->host_port);
@@ -592,8 +598,7 @@ int flow_detach(struct session *s, struct microvm_flow *out)
 	if (!f)
 		return -ENOENT;
 	flow_describe(f, out);
-	leave_guest(f);
-	flow_forget(f);
+	flow_drop(f);
 	return 0;
 }
 

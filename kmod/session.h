@@ -223,6 +223,8 @@ struct flow *flow_find(struct session *s, u32 guest_port, u32 host_port);
 int flow_attach(struct session *s, const struct microvm_flow *from);
 int flow_start(struct session *s, const struct microvm_flow_id *id);
 int flow_detach(struct session *s, struct microvm_flow *out);
+/* The guest knows it no more, and nobody is told. */
+void flow_drop(struct flow *f);
 void flow_describe(const struct flow *f, struct microvm_flow *out);
 /* The guest knows it no more; the owner is told why. */
 void flow_end(struct flow *f, enum microvm_flow_end reason);

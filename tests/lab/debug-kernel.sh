@@ -67,7 +67,7 @@ if [ ! -s "$dir/release" ]; then
 	build "$work" >"$cache_root/lab-kernel-debug.log" 2>&1 </dev/null &
 	builder=$!
 	set +m
-	trap 'kill -- -"$builder" 2>/dev/null; wait "$builder" 2>/dev/null; rm -rf "$work"' EXIT
+	trap 'kill -- -"$builder" 2>/dev/null || true; wait "$builder" 2>/dev/null || true; rm -rf "$work"' EXIT
 	trap 'exit 130' INT TERM HUP
 	wait "$builder" || { tail -n 30 "$cache_root/lab-kernel-debug.log" >&2; die "no debug kernel"; }
 	rm -rf "$cache_root"/lab-kernel-debug-*/
