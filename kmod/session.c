@@ -6,7 +6,6 @@
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/task.h>
-#include <uapi/linux/sched/types.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
@@ -97,23 +96,10 @@ static void join_owner(struct session *s)
 	s->owner = NULL;
 }
 
-/*
- * The thread does not take the CPU from who wakes it. A guest sends most of what it has with a kick of its own each: it goes on
- * until it waits, and all is served in one go. On a CPU of its own the thread runs at once in any case.
- */
-static void be_a_batch_thread(void)
-{
-	const struct sched_attr attr = { .size = sizeof(attr), .sched_policy = SCHED_BATCH };
-
-	if (sched_setattr_nocheck(current, &attr))
-		pr_warn_ratelimited("a thread is no batch thread\n");
-}
-
 static int worker_main(void *arg)
 {
 	struct session *s = arg;
 
-	be_a_batch_thread();
 	while (!kthread_should_stop()) {
 		set_current_state(TASK_IDLE);
 		if (!test_bit(0, &s->work)) {
