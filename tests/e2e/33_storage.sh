@@ -52,6 +52,22 @@ test_a_guest_sees_its_shares_only() {
 	out_has_not 'root:$'
 }
 
+test_access_control_lists() {
+	make_shared
+	mkdir -m 777 "$shared/open"
+	setfacl -m u:1234:r,m::r "$shared/file"
+	setfacl -d -m u:1234:rwx,g:77:rx,o::0 "$shared/open"
+	in_bb --user 1234:1234 -v "$shared:/data" -- sh -c 'cat /data/file; echo x 2>&1 >>/data/file; umask 077; echo mine >/data/open/new; mkdir /data/open/dir'
+	out_has $'hello\n'
+	out_has 'ermission denied'
+	in_bb --user 1235:1235 -v "$shared:/data" -- sh -c 'cat /data/file /data/open/new 2>&1; true'
+	out_is $"cat: can't open '/data/file': Permission denied\ncat: can't open '/data/open/new': Permission denied"
+	# A folder's default list is a new file's list, and no umask counts.
+	lists() { getfacl -cpnE "$@" | sed '/^$/d' | paste -sd' '; }
+	is "$(lists "$shared/open/new")" 'user::rw- user:1234:rwx group::rwx group:77:r-x mask::rw- other::---' "the file's list"
+	is "$(lists -d "$shared/open/dir")" "$(lists -d "$shared/open")" "the new folder's default list"
+}
+
 test_single_files() {
 	make_shared
 	echo other >"$work/other"

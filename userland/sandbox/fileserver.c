@@ -83,6 +83,7 @@ static _Noreturn void child_main(struct sandbox *s, const char *program, int fd,
 			 (char *)"--shared-dir",
 			 s->home.path,
 			 (char *)"--xattr",
+			 (char *)"--posix-acl",
 			 (char *)(locks_matter(s) ? "--locks=auto" : "--locks=local"),
 			 NULL };
 	char *envp[] = { NULL };
