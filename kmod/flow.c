@@ -106,12 +106,27 @@ static void listen_to(struct flow *f)
 		WRITE_ONCE(f->ending, true);
 }
 
+/* It waits, or the guest waits, for the stream to take more. */
+static bool wants_room(const struct flow *f)
+{
+	return f->len > f->open || (credit_tell(&f->credit) && !(f->say & SAY_CREDIT));
+}
+
 static void set_interest(struct flow *f)
 {
 	WRITE_ONCE(f->interest,
-		   ALWAYS | (flow_reading(f) ? INPUT : 0) | (f->len > f->open ? OUTPUT : 0));
+		   ALWAYS | (flow_reading(f) ? INPUT : 0) | (wants_room(f) ? OUTPUT : 0));
 	/* A callback sees the new mask, or what it stands for is seen by who asks the stream after this. */
 	smp_mb();
+}
+
+/* Has the stream room, or else do its news wake the thread? */
+static bool has_room(struct flow *f)
+{
+	if (vfs_poll(f->file, NULL) & OUTPUT)
+		return true;
+	set_interest(f);
+	return vfs_poll(f->file, NULL) & OUTPUT;
 }
 
 static bool host_hung_up(const struct flow *f)
@@ -136,11 +151,6 @@ static void let_stream_go(struct flow *f)
 }
 
 /* ---- to the stream ------------------------------------------------------------------------------------------------- */
-
-/* Before each message in buf. */
-struct record {
-	u32 len, flags;
-};
 
 /* flags: of a message's last packet. */
 static int stream_write(struct flow *f, struct iov_iter *iter, u32 flags)
@@ -179,47 +189,7 @@ int flow_read(struct flow *f, struct iovec *iov, unsigned int n, size_t len)
 	return ret == -ERESTARTSYS || ret == -EINTR ? -EAGAIN : ret;
 }
 
-void flow_message_sent(struct flow *f)
-{
-	if (f->out)
-		f->s->buffers -= f->out_len;
-	kvfree(f->out);
-	f->out = NULL;
-}
-
-int flow_read_message(struct flow *f)
-{
-	struct msghdr msg = {};
-	struct kvec vec = {};
-	int n;
-
-	iov_iter_kvec(&msg.msg_iter, ITER_DEST, &vec, 1, 0);
-	n = sock_recvmsg(f->sock, &msg, MSG_DONTWAIT | MSG_PEEK | MSG_TRUNC);
-	if (n <= 0)
-		return n == -ERESTARTSYS || n == -EINTR ? -EAGAIN : n;
-	if (n > f->credit.peer_buf_alloc || n > BUFFERS_MAX - f->s->buffers)
-		return -EMSGSIZE;
-	f->out = kvmalloc(n, GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
-	if (!f->out)
-		return -EMSGSIZE;
-	f->s->buffers += n;
-	f->out_at = 0;
-	f->out_len = n;
-	vec = (struct kvec){ .iov_base = f->out, .iov_len = n };
-	msg = (struct msghdr){};
-	iov_iter_kvec(&msg.msg_iter, ITER_DEST, &vec, 1, n);
-	/* Nobody else is told of a message that another reader of this socket had first. */
-	if (sock_recvmsg(f->sock, &msg, MSG_DONTWAIT) != n) {
-		flow_message_sent(f);
-		return -EMSGSIZE;
-	}
-	f->out_flags = VIRTIO_VSOCK_SEQ_EOM;
-	if (msg.msg_flags & MSG_EOR)
-		f->out_flags |= VIRTIO_VSOCK_SEQ_EOR;
-	return 1;
-}
-
-static void buffer_free(struct flow *f)
+void flow_buffer_free(struct flow *f)
 {
 	f->s->pending -= f->len;
 	f->s->buffers -= f->size;
@@ -260,10 +230,11 @@ static bool buffer_room(struct flow *f, u32 len)
 	return true;
 }
 
-static void forwarded(struct flow *f, u32 len)
+void flow_forwarded(struct flow *f, u32 len)
 {
 	f->credit.forwarded += len;
-	if (credit_tell(&f->credit))
+	/* While the stream is full, more from the guest would have to be kept, and copied twice. */
+	if (f->attached && credit_tell(&f->credit) && (f->held || has_room(f)))
 		flow_say(f, SAY_CREDIT);
 }
 
@@ -279,38 +250,19 @@ static void pass_end(struct flow *f)
 		flow_host_gone(f);
 }
 
-/* What has no end will not get one. */
-static void drop_open(struct flow *f)
-{
-	u32 payload = f->open - sizeof(struct record);
-
-	if (!f->open)
-		return;
-	f->len -= f->open;
-	f->s->pending -= f->open;
-	f->open = 0;
-	forwarded(f, payload);
-	if (!f->len)
-		buffer_free(f);
-}
-
 /* Gives the stream what it takes of what waits. */
 static void drain(struct flow *f)
 {
 	while (f->len > f->open) {
-		struct record r = { .len = f->len };
-		u32 skip = f->seq ? sizeof(r) : 0;
+		u32 flags = 0, len = f->len, skip = f->seq ? message_next(f, &len, &flags) : 0;
+		struct kvec vec = { .iov_base = f->buf + f->at + skip, .iov_len = len };
 		struct iov_iter iter;
-		struct kvec vec;
 		int n;
 
-		if (skip)
-			memcpy(&r, f->buf + f->at, skip);
-		vec = (struct kvec){ .iov_base = f->buf + f->at + skip, .iov_len = r.len };
-		iov_iter_kvec(&iter, ITER_SOURCE, &vec, 1, r.len);
-		n = stream_write(f, &iter, r.flags);
+		iov_iter_kvec(&iter, ITER_SOURCE, &vec, 1, len);
+		n = stream_write(f, &iter, flags);
 		if (n < 0) {
-			buffer_free(f);
+			flow_buffer_free(f);
 			flow_host_gone(f);
 			return;
 		}
@@ -319,10 +271,10 @@ static void drain(struct flow *f)
 		f->at += skip + n;
 		f->len -= skip + n;
 		f->s->pending -= skip + n;
-		forwarded(f, n);
+		flow_forwarded(f, n);
 	}
 	if (!f->len)
-		buffer_free(f);
+		flow_buffer_free(f);
 	pass_end(f);
 }
 
@@ -330,8 +282,7 @@ static void drain(struct flow *f)
 static int keep(struct flow *f, struct iovec *iov, unsigned int n, u32 len, u32 flags)
 {
 	const bool idle = f->len == f->open;
-	struct record r = {};
-	u32 head = f->seq && !f->open ? sizeof(r) : 0;
+	u32 head = f->seq ? message_head(f) : 0;
 
 	if (!buffer_room(f, head + len))
 		return MICROVM_END_MEMORY;
@@ -339,18 +290,11 @@ static int keep(struct flow *f, struct iovec *iov, unsigned int n, u32 len, u32 
 		return MICROVM_END_RULES;
 	f->len += head + len;
 	f->s->pending += head + len;
-	if (f->seq) {
-		f->open += head + len;
-		r.len = f->open - sizeof(r);
-		r.flags = flags;
-		memcpy(f->buf + f->at + f->len - f->open, &r, sizeof(r));
-		if (flags & VIRTIO_VSOCK_SEQ_EOM)
-			f->open = 0;
-	}
+	if (f->seq)
+		message_kept(f, head + len, flags);
 	if (idle && f->len > f->open) {
-		set_interest(f);
 		/* There may be room since. */
-		if (!f->held && (vfs_poll(f->file, NULL) & OUTPUT))
+		if (!f->held && has_room(f))
 			mark_ready(f);
 	}
 	return 0;
@@ -382,14 +326,14 @@ int flow_from_guest(struct flow *f, struct iovec *iov, unsigned int n, u32 len, 
 		end = keep(f, iov, n, len - sent, flags);
 	}
 	if (!end)
-		forwarded(f, sent);
+		flow_forwarded(f, sent);
 	return end;
 }
 
 void flow_peer_closed(struct flow *f)
 {
 	if (f->peer_closed & VIRTIO_VSOCK_SHUTDOWN_SEND)
-		drop_open(f);
+		message_drop_open(f);
 	if (f->held)
 		return;
 	if ((f->peer_closed & VIRTIO_VSOCK_SHUTDOWN_RCV) && f->sock) {
@@ -421,7 +365,7 @@ void flow_host_gone(struct flow *f)
 {
 	if (f->len) {
 		f->credit.forwarded += f->len;
-		buffer_free(f);
+		flow_buffer_free(f);
 	}
 	if (!f->attached)
 		return;
@@ -443,6 +387,7 @@ static void serve(struct flow *f)
 			flow_free(f);
 		return;
 	}
+	flow_forwarded(f, 0);
 	set_interest(f);
 	if (flow_reading(f)) {
 		f->readable = true;
@@ -484,6 +429,9 @@ static int take_stream(struct flow *f, int fd)
 	f->seq = f->sock && f->sock->type == SOCK_SEQPACKET && f->sock->ops->family == PF_UNIX;
 	if (f->sock && (f->seq || f->sock->type == SOCK_STREAM) && f->sock->state == SS_CONNECTED) {
 		f->file = file;
+		/* Room for all that the guest may send at once. */
+		if (f->sock->ops->family == PF_UNIX && f->sock->sk->sk_sndbuf < f->credit.buf_alloc)
+			WRITE_ONCE(f->sock->sk->sk_sndbuf, f->credit.buf_alloc);
 		return 0;
 	}
 	if (!f->sock && S_ISFIFO(file_inode(file)->i_mode) && (file->f_mode & FMODE_WRITE)) {
@@ -501,9 +449,9 @@ static int take_stream(struct flow *f, int fd)
 static void release(struct flow *f)
 {
 	let_stream_go(f);
-	flow_message_sent(f);
+	message_sent(f);
 	if (f->buf)
-		buffer_free(f);
+		flow_buffer_free(f);
 	kfree(f);
 }
 
@@ -612,11 +560,11 @@ static void leave_guest(struct flow *f)
 	hlist_del_init(&f->hash);
 	f->say = 0;
 	list_del_init(&f->saying);
-	flow_message_sent(f);
-	drop_open(f);
+	message_sent(f);
+	message_drop_open(f);
 	/* What was never started has nobody to read it. */
 	if (f->held && f->buf)
-		buffer_free(f);
+		flow_buffer_free(f);
 	set_interest(f);
 	if (!f->len)
 		let_stream_go(f);
@@ -637,6 +585,12 @@ void flow_forget(struct flow *f)
 		flow_free(f);
 }
 
+void flow_drop(struct flow *f)
+{
+	leave_guest(f);
+	flow_forget(f);
+}
+
 int flow_detach(struct session *s, struct microvm_flow *out)
 {
 	struct flow *f = flow_find(s, out->guest_port, out->host_port);
@@ -644,8 +598,7 @@ int flow_detach(struct session *s, struct microvm_flow *out)
 	if (!f)
 		return -ENOENT;
 	flow_describe(f, out);
-	leave_guest(f);
-	flow_forget(f);
+	flow_drop(f);
 	return 0;
 }
 

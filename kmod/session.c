@@ -154,6 +154,16 @@ static void free_stock(struct session *s)
 	s->batch = NULL;
 }
 
+static void drop_owner(struct session *s)
+{
+	if (s->owner)
+		put_task_struct(s->owner);
+	s->owner = NULL;
+	put_cred(s->cred);
+	mmdrop(s->mm);
+	s->mm = NULL;
+}
+
 int session_set_memory(struct session *s, const struct microvm_memory *memory)
 {
 	struct task_struct *worker;
@@ -182,11 +192,7 @@ int session_set_memory(struct session *s, const struct microvm_memory *memory)
 	return 0;
 
 drop_owner:
-	put_task_struct(s->owner);
-	s->owner = NULL;
-	put_cred(s->cred);
-	mmdrop(s->mm);
-	s->mm = NULL;
+	drop_owner(s);
 free_stock:
 	free_stock(s);
 	return ret;
@@ -218,12 +224,7 @@ void session_end(struct session *s)
 		while (!list_empty(&s->flows))
 			flow_free(list_first_entry(&s->flows, struct flow, all));
 		free_stock(s);
-		if (s->owner)
-			put_task_struct(s->owner);
-		s->owner = NULL;
-		put_cred(s->cred);
-		mmdrop(s->mm);
-		s->mm = NULL;
+		drop_owner(s);
 	}
 	mutex_unlock(&s->lock);
 	if (worker)

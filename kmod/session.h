@@ -6,6 +6,7 @@
  *	session.c	life of a session, its thread, what goes up to its owner
  *	vsock.c		the queues: packets from the guest and to it
  *	flow.c		flows and their host streams
+ *	message.c	those of messages
  *	balloon.c	pages that the guest gives back
  *	pressure.c	how many of them the host wants
  *	ring.c packet.c	virtqueues; headers and credit (no locks, no session)
@@ -222,6 +223,8 @@ struct flow *flow_find(struct session *s, u32 guest_port, u32 host_port);
 int flow_attach(struct session *s, const struct microvm_flow *from);
 int flow_start(struct session *s, const struct microvm_flow_id *id);
 int flow_detach(struct session *s, struct microvm_flow *out);
+/* The guest knows it no more, and nobody is told. */
+void flow_drop(struct flow *f);
 void flow_describe(const struct flow *f, struct microvm_flow *out);
 /* The guest knows it no more; the owner is told why. */
 void flow_end(struct flow *f, enum microvm_flow_end reason);
@@ -239,11 +242,25 @@ int flow_from_guest(struct flow *f, struct iovec *iov, unsigned int n, u32 len, 
 void flow_peer_closed(struct flow *f);
 /* Reads into payload segments: bytes, 0 at the end, or negative errno. */
 int flow_read(struct flow *f, struct iovec *iov, unsigned int n, size_t len);
-/* Takes the next message into f->out: 1, 0 at the end, or negative errno; -EMSGSIZE when the guest could not take it. */
-int flow_read_message(struct flow *f);
-void flow_message_sent(struct flow *f);
 /* The stream has reached its end. */
 void flow_host_eof(struct flow *f);
 void flow_host_gone(struct flow *f);
+/* Nothing waits for the stream any more, whether it was taken or not. */
+void flow_buffer_free(struct flow *f);
+/* The stream has taken len bytes more; the guest is told when it should know. */
+void flow_forwarded(struct flow *f, u32 len);
+
+/* message.c; all under the lock */
+/* What goes before the payload that is to be kept next, in bytes. */
+u32 message_head(const struct flow *f);
+/* len bytes, with that head, are behind what the buffer has; flags of their packet. */
+void message_kept(struct flow *f, u32 len, u32 flags);
+/* The first message in the buffer, and what is before it, in bytes. */
+u32 message_next(const struct flow *f, u32 *len, u32 *flags);
+/* What has no end will not get one. */
+void message_drop_open(struct flow *f);
+/* Takes the next message into f->out: 1, 0 at the end, or negative errno; -EMSGSIZE when the guest could not take it. */
+int message_read(struct flow *f);
+void message_sent(struct flow *f);
 
 #endif

@@ -301,6 +301,15 @@ static int gather(struct session *s, unsigned int max, u32 credit)
 	return 0;
 }
 
+static void count_sent(struct flow *f, u32 len)
+{
+	f->credit.sent += len;
+	f->to_guest_bytes += len;
+	f->s->to_guest_bytes += len;
+	f->to_guest_packets++;
+	f->s->to_guest_packets++;
+}
+
 /* Gives len bytes that are in the batch's buffers to the guest, the other buffers back to the queue. Packets, or errno. */
 static int deliver(struct flow *f, u32 len)
 {
@@ -311,18 +320,14 @@ static int deliver(struct flow *f, u32 len)
 	int ret = 0;
 	u32 part;
 
-	f->credit.sent += len;
-	f->to_guest_bytes += len;
-	s->to_guest_bytes += len;
 	for (i = 0; !ret && i < b->n && len; i++) {
 		part = min(len, b->room[i]);
 		make_header(f, VIRTIO_VSOCK_OP_RW, 0, part, &h);
 		ret = put_header(s, &b->chains[i], &h, part);
+		count_sent(f, part);
 		len -= part;
 	}
 	ring_unpop(&s->rx, b->n - i);
-	f->to_guest_packets += i;
-	s->to_guest_packets += i;
 	return ret ?: i;
 }
 
@@ -369,18 +374,14 @@ static int say_part(struct flow *f, u32 len)
 	if (ret)
 		return ret;
 	f->out_at += len;
-	f->credit.sent += len;
-	f->to_guest_bytes += len;
-	s->to_guest_bytes += len;
-	f->to_guest_packets++;
-	s->to_guest_packets++;
+	count_sent(f, len);
 	return 1;
 }
 
 /* As say_data(), of messages. */
 static int say_message(struct flow *f)
 {
-	int ret = f->out ? 1 : flow_read_message(f), sent = 0;
+	int ret = f->out ? 1 : message_read(f), sent = 0;
 	u32 credit;
 
 	if (ret <= 0) {
@@ -398,7 +399,7 @@ static int say_message(struct flow *f)
 			return ret ?: -ENOBUFS;
 		sent++;
 	}
-	flow_message_sent(f);
+	message_sent(f);
 	return sent;
 }
 
@@ -555,11 +556,8 @@ void vsock_stop(struct session *s)
 	s->packets_n = 0;
 	session_drop_events(s);
 	list_for_each_entry_safe(f, next, &s->flows, all) {
-		struct microvm_flow gone = { .guest_port = f->guest_port,
-					     .host_port = f->host_port };
-
 		if (f->attached)
-			flow_detach(s, &gone);
+			flow_drop(f);
 	}
 }
 

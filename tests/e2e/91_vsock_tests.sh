@@ -1,13 +1,16 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # The kernel's own tests of vsock (linux-source-6.12, tools/testing/vsock), unchanged, between the host and a guest: all of them by
-# vhost-vsock, in both directions; those of streams by the other two paths, with a forwarder in front of the sandbox's socket.
+# vhost-vsock, in both directions; those of streams by the other two paths, with a forwarder in front of the sandbox's socket. And
+# vsock_perf by each of the three.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 tools=$MICROVM_BUILD/tests/vsock
 control=5000 # the last of the guest's ports from which the tests' own TCP connection is handed on
 peer=1234
+perf_port=1300
+perf_bytes=$((8 << 20))
 
 # A guest with the programs, in which sockets of AF_VSOCK may be made.
 guest() { # NAME PATH
@@ -53,12 +56,24 @@ host_is_client() {
 	stop_helpers
 }
 
+# vsock_perf, the receiver in the guest: what it measures is not looked at, but all has to come. Its buffer takes all that can wait
+# in the socket, as it reads once more, and no more, when it sees the stream's end.
+perf() { # GUEST HOST-CID-OF-THE-GUEST
+	local receiver
+	microvm exec "$1" /t/vsock_perf --port $perf_port --buf-size 1M >"$work/receiver" 2>&1 &
+	receiver=$!
+	until_ok timeout 120 "$tools/vsock_perf" --sender "$2" --port $perf_port --bytes $perf_bytes
+	wait $receiver || { cat "$work/receiver"; die "the receiver failed"; }
+	grep -qx "total bytes received: $perf_bytes" "$work/receiver" || { cat "$work/receiver"; die "not all came"; }
+}
+
 test_all_of_them_by_vhost() { # limit 400 s
 	local cid name=by-vhost server
 	guest $name vhost
 	is "$(inspect $name .HostConfig.Vsock)" vhost
 	cid=$(readlink "$socket")
 	[[ $cid == cid:[1-9]* ]] || die "no CID at $socket: $cid"
+	perf $name "${cid#cid:}"
 	host_is_client $name "${cid#cid:}"
 	# The other way round.
 	control=$((control + 1))
@@ -82,6 +97,9 @@ test_streams_and_messages_by_our_paths() { # limit 400 s
 	mapfile -t messages < <(skipping SOCK_STREAM 'msg bounds')
 	for path in user kernel; do
 		guest "by-$path" $path
+		helper "$tools/vsock-forward" "vsock:$perf_port" "guest:$socket:$perf_port"
+		perf "by-$path" 1
+		stop_helpers
 		helper "$tools/vsock-forward" "vsock:$peer" "guest:$socket:$peer"
 		host_is_client "by-$path" 1 "${streams[@]}"
 		helper "$tools/vsock-forward" "seq-vsock:$peer" "seq-guest:$socket-seqpacket:$peer"

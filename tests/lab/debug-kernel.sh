@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # Builds the lab's debug kernel once a machine, from Debian's linux-source-6.12 and debug.config: prints the folder that
-# holds it, as kernel.sh has it. JOBS: how many compilers (1), as it takes long and nobody waits for it every day.
+# holds it, as kernel.sh has it. JOBS: how many compilers, which are nice to all else (as many as there are CPUs).
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -42,7 +42,7 @@ build() {
 	make -s -C "$tree" tinyconfig
 	(cd "$tree" && scripts/kconfig/merge_config.sh -m .config "$config" && make -s olddefconfig)
 	check_config "$tree/.config" || die "debug.config asks for what Kconfig does not give"
-	nice -n 10 make -C "$tree" -j"${JOBS:-1}" bzImage modules KBUILD_MODPOST_WARN=1
+	nice -n 10 make -C "$tree" -j"${JOBS:-$(nproc)}" bzImage modules KBUILD_MODPOST_WARN=1
 	release=$(make -s -C "$tree" kernelrelease)
 	make -s -C "$tree" INSTALL_MOD_PATH="$work/result" modules_install
 	rm -f "$work/result/lib/modules/$release"/{build,source}
@@ -57,13 +57,19 @@ if [ ! -s "$dir/release" ]; then
 	flock 9
 fi
 if [ ! -s "$dir/release" ]; then
-	echo "lab: building the debug kernel, half an hour or more (once a machine)" >&2
+	echo "lab: building the debug kernel, a quarter of an hour or more (once a machine)" >&2
+	# What a build left that was killed: it holds the lock as long as it runs.
+	rm -rf "$cache_root"/lab-debug.*/
 	work=$(mktemp -d "$cache_root/lab-debug.XXXXXX")
-	trap 'rm -rf "$work"' EXIT
-	trap 'exit 130' INT TERM
-	# In a shell of its own, in which errors are fatal: behind || they would not be.
-	build "$work" >"$cache_root/lab-kernel-debug.log" 2>&1 &
-	wait $! || { tail -n 30 "$cache_root/lab-kernel-debug.log" >&2; die "no debug kernel"; }
+	# In a shell of its own, in which errors are fatal: behind || they would not be. And in a group of its own, which ends
+	# with this script, before its folder goes.
+	set -m
+	build "$work" >"$cache_root/lab-kernel-debug.log" 2>&1 </dev/null &
+	builder=$!
+	set +m
+	trap 'kill -- -"$builder" 2>/dev/null || true; wait "$builder" 2>/dev/null || true; rm -rf "$work"' EXIT
+	trap 'exit 130' INT TERM HUP
+	wait "$builder" || { tail -n 30 "$cache_root/lab-kernel-debug.log" >&2; die "no debug kernel"; }
 	rm -rf "$cache_root"/lab-kernel-debug-*/
 	mv "$work/result" "$dir"
 fi

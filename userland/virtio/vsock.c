@@ -151,7 +151,7 @@ static void serve_tx(struct vsock *v)
 	unsigned int i;
 
 	virtq_kicks_off(vq);
-	for (i = 0; i < VSOCK_QUEUE_SIZE; i++) {
+	for (i = 0; i < VSOCK_TX_QUEUE_SIZE; i++) {
 		/* An answer may become due, and it must have a place. vsock_pump() goes on here when there is one. */
 		v->tx_waits = !vsock_can_reset(v);
 		if (v->tx_waits || !virtio_pop(&v->dev, VSOCK_TX, &c, iov, VSOCK_SEGMENTS))
@@ -229,7 +229,8 @@ static int vsock_create(const struct vmspec_device *spec, struct virtio_device *
 	if (v->module_fd < 0 || vsock_module_has_seqpacket(v->module_fd))
 		v->dev.features = 1ull << VIRTIO_VSOCK_F_SEQPACKET;
 	v->dev.queues_n = VSOCK_QUEUES;
-	v->dev.queue_size[VSOCK_RX] = v->dev.queue_size[VSOCK_TX] = VSOCK_QUEUE_SIZE;
+	v->dev.queue_size[VSOCK_RX] = VSOCK_RX_QUEUE_SIZE;
+	v->dev.queue_size[VSOCK_TX] = VSOCK_TX_QUEUE_SIZE;
 	v->dev.queue_size[VSOCK_EVENT] = VSOCK_EVENT_QUEUE_SIZE;
 	v->dev.config_len_bytes = sizeof(struct virtio_vsock_config);
 	*out = &v->dev;

@@ -25,7 +25,8 @@
 
 enum { VSOCK_RX, VSOCK_TX, VSOCK_EVENT, VSOCK_QUEUES };
 
-#define VSOCK_QUEUE_SIZE 128u
+#define VSOCK_RX_QUEUE_SIZE 32u /* our guest kernel's buffers are of 16 KiB */
+#define VSOCK_TX_QUEUE_SIZE 128u
 #define VSOCK_EVENT_QUEUE_SIZE 8u
 #define VSOCK_SEGMENTS 32u		  /* of one packet; Linux sends a header and up to 17 fragments */
 #define VSOCK_FLOWS_MAX 768u		  /* below JAIL_FDS, the files that the VMM may have open */

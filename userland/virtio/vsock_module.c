@@ -18,7 +18,8 @@
 #define READS_MAX 16u /* before the loop has its turn */
 
 _Static_assert(MICROVM_PACKET_BYTES == VSOCK_HDR_LEN, "a packet's header");
-_Static_assert(VSOCK_QUEUE_SIZE <= MICROVM_QUEUE_SIZE_MAX, "the module takes our queues");
+_Static_assert(VSOCK_TX_QUEUE_SIZE <= MICROVM_QUEUE_SIZE_MAX && VSOCK_RX_QUEUE_SIZE <= MICROVM_QUEUE_SIZE_MAX,
+	       "the module takes our queues");
 
 /* ---- queues ----------------------------------------------------------------------------------------------------- */
 

@@ -48,7 +48,8 @@ int vsock_vhost_create(const struct vmspec_device *spec, struct virtio_device **
 	v->dev.ops = &virtio_vsock_vhost;
 	v->dev.features = v->features & (1ull << VIRTIO_VSOCK_F_SEQPACKET);
 	v->dev.queues_n = VSOCK_QUEUES;
-	v->dev.queue_size[VSOCK_RX] = v->dev.queue_size[VSOCK_TX] = VSOCK_QUEUE_SIZE;
+	v->dev.queue_size[VSOCK_RX] = VSOCK_RX_QUEUE_SIZE;
+	v->dev.queue_size[VSOCK_TX] = VSOCK_TX_QUEUE_SIZE;
 	v->dev.queue_size[VSOCK_EVENT] = VSOCK_EVENT_QUEUE_SIZE;
 	v->dev.external_queues = 1u << VSOCK_RX | 1u << VSOCK_TX;
 	v->dev.config_len_bytes = sizeof(struct virtio_vsock_config);
