@@ -61,7 +61,8 @@ test_access_control_lists() {
 	out_has $'hello\n'
 	out_has 'ermission denied'
 	in_bb --user 1235:1235 -v "$shared:/data" -- sh -c 'cat /data/file /data/open/new 2>&1; true'
-	out_is $"cat: can't open '/data/file': Permission denied\ncat: can't open '/data/open/new': Permission denied"
+	out_is "cat: can't open '/data/file': Permission denied
+cat: can't open '/data/open/new': Permission denied"
 	# A folder's default list is a new file's list, and no umask counts.
 	lists() { getfacl -cpnE "$@" | sed '/^$/d' | paste -sd' '; }
 	is "$(lists "$shared/open/new")" 'user::rw- user:1234:rwx group::rwx group:77:r-x mask::rw- other::---' "the file's list"
