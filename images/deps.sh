@@ -14,7 +14,7 @@ packages=(
 	# images
 	busybox-static mmdebstrap umoci skopeo erofs-utils e2fsprogs jq attr acl libcap2-bin python3-minimal
 	# the lab, and what is compared with there
-	qemu-system-x86 util-linux procps runc crun socat tmux strace gdb podman conmon iproute2
+	qemu-system-x86 util-linux procps runc crun socat tmux strace gdb podman conmon docker.io iproute2
 	# what runs in guests and below shares in the tests of storage
 	fio sqlite3 stress-ng dmsetup
 	# lint and documents
@@ -32,7 +32,15 @@ mapfile -t want < <(missing)
 echo "  DEPS     installing ${#want[@]} packages: ${want[*]}"
 export DEBIAN_FRONTEND=noninteractive
 log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+# Daemons are for the lab: none is started here.
+policy=/usr/sbin/policy-rc.d
+if [ -e $policy ]; then
+	policy=''
+else
+	printf '#!/bin/sh\nexit 101\n' >$policy
+	chmod 755 $policy
+fi
+trap 'rm -f "$log" $policy' EXIT
 apt_get() { apt-get -qq -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 "$@" >>"$log" 2>&1; }
 if ! { apt_get update && apt_get install -y --no-install-recommends "${want[@]}"; }; then
 	tail -n 20 "$log" >&2

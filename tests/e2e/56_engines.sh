@@ -54,6 +54,10 @@ test_podman() { # limit 400 s
 	out_is /host/out
 	run pm ps --format '{{.Names}} {{.Status}}'
 	out_has "box Up"
+	# Another container's VM can't be joined, as pods want it.
+	run pm run --rm --ipc container:box "$image" true
+	[ "$status" != 0 ] || die "a guest has no ipc namespace of another one"
+	err_has "linux.namespaces: ipc"
 	run pm pause box
 	status_is 0
 	run pm unpause box
@@ -79,4 +83,72 @@ test_podman() { # limit 400 s
 	ip netns del e2e-pod
 	rmdir /run/netns 2>/dev/null || { umount /run/netns; rmdir /run/netns; }
 	podman_end
+}
+
+# dockerd with the page's configuration and a containerd of its own; what both keep lies in tmpfs.
+docker_begin() {
+	mkdir -p "$work/lib" /etc/docker
+	mount -t tmpfs tmpfs "$work/lib"
+	installed microvm-runtime
+	from_page docker json >"$work/daemon.json"
+	grep -q microvm-runtime "$work/daemon.json" || die "the page has no configuration for dockerd"
+	# The lab has no iptables to set up, and wants no bridge.
+	jq '. + {iptables: false, ip6tables: false, bridge: "none"}' "$work/daemon.json" >/etc/docker/daemon.json
+	dockerd --data-root "$work/lib/docker" --exec-root "$work/lib/run" >"$work/dockerd.log" 2>&1 &
+	dockerd=$!
+	trap '[ "$?" = 0 ] || tail -n 40 "$work/dockerd.log"' EXIT
+	until_ok docker version
+	skopeo copy -q "oci:$layout:busybox" "docker-archive:$work/image.tar:busybox:lab"
+	docker load -q -i "$work/image.tar"
+}
+docker_end() {
+	kill "$dockerd"
+	wait "$dockerd" || true
+	until_ok no_vmm
+	trap - EXIT
+	umount -R "$work/lib/run" 2>/dev/null || true
+	umount -R "$work/lib"
+	rm -rf /etc/docker /run/docker /run/docker.sock /run/docker.pid /run/netns /root/.docker
+	rmdir /sys/fs/cgroup/docker 2>/dev/null || true
+}
+
+# Debian's, whatever else there is.
+docker() { /usr/bin/docker "$@"; }
+said() { docker logs box | grep -q "$1"; }
+
+test_docker() { # limit 400 s
+	local run=(docker run --runtime microvm --network none)
+	docker_begin
+	run "${run[@]}" --rm busybox:lab sh -c 'echo hello; uname -r; exit 3'
+	status_is 3
+	out_has hello
+	[[ $out != *"$(uname -r)"* ]] || die "that is the host's kernel"
+	run "${run[@]}" --rm busybox:lab nosuchcommand
+	status_is 127
+	err_has "not found"
+	run "${run[@]}" -d --name box -v "$work:/host:ro" busybox:lab \
+		sh -c 'echo started; trap "echo bye; exit 5" TERM; while :; do sleep 0.1; done'
+	status_is 0
+	until_ok said started
+	run docker exec box sh -c 'ls /host/out; cat /etc/hostname; exit 6'
+	status_is 6
+	out_has /host/out
+	run docker pause box
+	status_is 0
+	run docker unpause box
+	status_is 0
+	run docker stop -t 20 box
+	status_is 0
+	is "$(docker inspect box --format '{{.State.ExitCode}}')" 5
+	run docker logs box
+	out_is $'started\nbye'
+	run docker start box
+	status_is 0
+	run docker kill box
+	status_is 0
+	run docker wait box
+	out_is 137
+	run docker rm box
+	status_is 0
+	docker_end
 }
