@@ -93,7 +93,7 @@ docker_begin() {
 	from_page docker json >"$work/daemon.json"
 	grep -q microvm-runtime "$work/daemon.json" || die "the page has no configuration for dockerd"
 	# The lab has no iptables to set up, and wants no bridge.
-	jq '. + {iptables: false, ip6tables: false, bridge: "none"}' "$work/daemon.json" >/etc/docker/daemon.json
+	jq '. + {iptables: false, bridge: "none"}' "$work/daemon.json" >/etc/docker/daemon.json
 	dockerd --data-root "$work/lib/docker" --exec-root "$work/lib/run" >"$work/dockerd.log" 2>&1 &
 	dockerd=$!
 	trap '[ "$?" = 0 ] || tail -n 40 "$work/dockerd.log"' EXIT
