@@ -1,0 +1,106 @@
+# shellcheck shell=bash disable=SC2034,SC2154 # names are shared with what sources this
+# SPDX-License-Identifier: Apache-2.0
+# containerd's shim against runc's, under the same containerd.
+
+# shellcheck source=userland/bench/storage.sh
+. userland/bench/storage.sh
+
+engine_image=example.org/busybox:busybox
+declare -A engine_runtime=([ours]=io.containerd.microvm.v2 [theirs]=io.containerd.runc.v2)
+
+engine_containerd() {
+	local dir=$tmp/containerd
+	ext4_at "$dir" 512M || return
+	# What no measurement needs is not there to cost instructions.
+	cat >"$tmp/containerd.toml" <<-'END'
+		version = 2
+		disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt", "io.containerd.snapshotter.v1.btrfs",
+			"io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.zfs", "io.containerd.snapshotter.v1.devmapper",
+			"io.containerd.internal.v1.restart"]
+	END
+	containerd -l warn -c "$tmp/containerd.toml" --root "$dir/root" >"$tmp/containerd.log" 2>&1 &
+	engine_daemon=$!
+	until ctr version >/dev/null 2>&1; do
+		kill -0 $engine_daemon 2>/dev/null || { cat "$tmp/containerd.log" >&2; fail "engine: containerd does not run"; return 1; }
+		sleep 0.2
+	done
+	cp -r "$build/images" "$tmp/layout"
+	jq -c '.manifests |= map(select(.annotations["org.opencontainers.image.ref.name"] == "busybox"))' "$build/images/index.json" >"$tmp/layout/index.json"
+	tar -C "$tmp/layout" -cf "$tmp/image.tar" .
+	ctr image import --base-name example.org/busybox "$tmp/image.tar" >&2
+}
+
+# A guest that hangs ends, too, and is tried again.
+engine_time() { # COMMAND…: seconds
+	local i seconds
+	for i in 1 2 3; do
+		if seconds=$(timeout -k 1 30 "$elapsed" -n 3 "$@"); then
+			echo "$seconds"
+			return
+		fi
+		engine_clean
+	done
+	tail -n 5 "$tmp/containerd.log" >&2
+	return 1
+}
+engine_clean() {
+	local id
+	for id in $(ctr task ls -q 2>/dev/null); do [ "$id" = box ] || timeout 10 ctr task kill -s KILL "$id" 2>/dev/null; done
+	sleep 1
+	for id in $(ctr container ls -q); do
+		if [ "$id" != box ]; then
+			timeout 10 ctr task delete "$id" 2>/dev/null
+			ctr container delete "$id"
+		fi
+	done
+} >&2
+engine_box() { # WHOSE: an idle container, which is a pod of its own
+	timeout -k 1 20 ctr run -d --runtime "${engine_runtime[$1]}" --annotation io.kubernetes.cri.sandbox-id=box "$engine_image" box sleep 100000 >&2
+}
+engine_box_gone() {
+	timeout 10 ctr task kill -s KILL box
+	sleep 1
+	timeout 10 ctr task delete box
+	ctr container delete box
+} >&2
+
+# Into $engine: the figures of one of the two.
+engine_measure() { # WHOSE
+	local run=(ctr run --rm --runtime "${engine_runtime[$1]}") pid
+	engine[$1 run]=$(engine_time "${run[@]}" "$engine_image" one echo hello)
+	engine_box "$1" || return
+	engine[$1 second]=$(engine_time "${run[@]}" --annotation io.kubernetes.cri.sandbox-id=box "$engine_image" two echo hello)
+	engine[$1 exec]=$(engine_time ctr task exec --exec-id x box true)
+	sleep 3
+	pid=$(pgrep -f "containerd-shim-.*-id box" | head -n 1)
+	[ -n "$pid" ] || pid=$(pgrep -f containerd-shim | head -n 1)
+	engine[$1 shim]=$(private_kib "$pid" memfd)
+	if [ "$1" = ours ]; then engine_pod_memory "$pid"; fi
+	engine_box_gone
+}
+
+# All that is there for an idle pod of one container: its processes' own memory, and what its guest has touched.
+engine_pod_memory() { # SHIM
+	local pid fd
+	engine[sum]=${engine[ours shim]}
+	for pid in $(pgrep -x 'microvm-vmm|microvm-fsd'); do engine[sum]=$((engine[sum] + $(private_kib "$pid" memfd))); done
+	for fd in "/proc/$(pgrep -x microvm-vmm | tail -n 1)/fd"/*; do
+		if [[ $(readlink "$fd") == /memfd:* ]]; then engine[guest]=$(($(stat -L -c %b "$fd") / 2)); fi
+	done
+}
+
+suite_engine() {
+	local -A engine=()
+	say "engine: ctr run, a second container of a pod and an exec, against runc's shim"
+	engine_containerd || return
+	engine_measure theirs
+	engine_measure ours
+	row engine "ctr run --rm IMAGE echo" s "${engine[ours run]}" runc "${engine[theirs run]}" 'ratio <= 1.0'
+	row engine "the second container of a pod, the same" s "${engine[ours second]}" runc "${engine[theirs second]}" 'ratio <= 1.0'
+	row engine "ctr task exec of true" s "${engine[ours exec]}" runc "${engine[theirs exec]}" 'ratio <= 1.0'
+	row engine "private memory of an idle shim" KiB "${engine[ours shim]}" runc "${engine[theirs shim]}" '<= 2048'
+	row engine "private memory of shim, VMM and file server of an idle pod" KiB "${engine[sum]}"
+	row engine "the same with what its guest has touched" KiB "$((engine[sum] + engine[guest]))" '' '' '<= 40960'
+	kill "$engine_daemon"
+	wait "$engine_daemon" 2>/dev/null
+}
