@@ -108,7 +108,7 @@ docker_end() {
 	trap - EXIT
 	umount -R "$work/lib/run" 2>/dev/null || true
 	umount -R "$work/lib"
-	rm -rf /etc/docker /run/docker /run/docker.sock /run/docker.pid /run/netns /root/.docker
+	rm -rf /etc/docker /run/containerd /run/docker /run/docker.sock /run/docker.pid /run/netns /root/.docker
 	rmdir /sys/fs/cgroup/docker 2>/dev/null || true
 }
 
