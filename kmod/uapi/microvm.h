@@ -28,10 +28,12 @@
  *
  * FLOWS
  *	A flow is a connection between a guest's port and a host's port. MICROVM_ATTACH_FLOW gives it a host stream: a
- *	connected stream socket, or a pipe's writing end. With MICROVM_FEATURE_SEQPACKET it may be a connected Unix
- *	seqpacket socket, and the flow is one of messages then (virtio 1.2, 5.10.6.6): each goes whole to the socket, which has to have room
- *	for buf_alloc bytes at once; empty ones are dropped; one that is longer than the guest's buf_alloc ends the flow. It is held at first: what the guest sends is kept, the stream is not
- *	touched. The owner writes its REQUEST or RESPONSE, and when the connection stands, MICROVM_START_FLOW lets it go.
+ *	connected stream socket, or a pipe's writing end. A Unix socket's send buffer is made as large as buf_alloc, if it
+ *	is smaller, so that what the guest may send at once fits in it. With MICROVM_FEATURE_SEQPACKET it may be a connected
+ *	Unix seqpacket socket, and the flow is one of messages then (virtio 1.2, 5.10.6.6): each goes whole to the socket,
+ *	which has to have room for buf_alloc bytes at once; empty ones are dropped; one that is longer than the guest's
+ *	buf_alloc ends the flow. It is held at first: what the guest sends is kept, the stream is not touched. The owner
+ *	writes its REQUEST or RESPONSE, and when the connection stands, MICROVM_START_FLOW lets it go.
  *
  *	From there on the module reads the stream when the guest has room (its buf_alloc), writes what the guest sends, keeps
  *	what the stream does not take at once (never over our own buf_alloc, and 16 MiB for all flows together), tells the
