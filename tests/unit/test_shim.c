@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/inotify.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -148,6 +149,33 @@ START_TEST(streams_without_a_reader)
 	ck_assert_int_eq(streams_open_input(&s, "/dev/null", &e), -EINVAL);
 	streams_close(&s);
 	unlink(in);
+	unlink(out);
+	rmdir(folder);
+}
+END_TEST
+
+/* Who has opened a FIFO before us reads to the end: there is none before the process has ended. */
+START_TEST(streams_with_a_reader_end_once)
+{
+	char folder[] = "/tmp/shim-XXXXXX", event[4096];
+	_cleanup_free_ char *out = NULL;
+	struct streams_config c = { .err = "", .id = "x", .namespace = "n" };
+	int watch = inotify_init1(IN_NONBLOCK | IN_CLOEXEC), reader;
+	struct streams s;
+	struct err e = ERR_INIT;
+
+	ck_assert(mkdtemp(folder));
+	c.out = out = xasprintf("%s/out", folder);
+	ck_assert(!mkfifo(out, 0600));
+	reader = open(out, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	ck_assert_int_ge(reader, 0);
+	ck_assert_int_ge(inotify_add_watch(watch, out, IN_CLOSE_WRITE), 0);
+	ck_assert_msg(!streams_open(&s, &c, &e), "%s", e.msg);
+	ck_assert(read(watch, event, sizeof(event)) < 0 && errno == EAGAIN);
+	streams_close(&s);
+	ck_assert_int_gt(read(watch, event, sizeof(event)), 0);
+	close(reader);
+	close(watch);
 	unlink(out);
 	rmdir(folder);
 }
@@ -497,6 +525,7 @@ Suite *test_suite(void)
 	tcase_add_test(parts, uris);
 	tcase_add_test(parts, uris_refused);
 	tcase_add_test(parts, streams_without_a_reader);
+	tcase_add_test(parts, streams_with_a_reader_end_once);
 	tcase_add_test(parts, streams_to_a_program);
 	tcase_add_test(parts, every_rpc_has_its_row);
 	tcase_add_test(parts, events_have_their_names);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -15,29 +16,31 @@
 #include "base/util.h"
 #include "shim/uri.h"
 
+#define PROC_FD_LEN 32
 #define LOGGER_FD 3 /* stdout, stderr, and one that it closes when it is ready */
 
 /* ---- FIFOs and files ------------------------------------------------------------------------------------------------ */
 
 /*
- * Open for reading, too: a FIFO that nobody reads (yet, or any more) takes what fits and then makes the writer wait, and is
- * no error. Who opens it later gets what is in it.
+ * A FIFO is opened for reading, too: one that nobody reads (yet, or any more) takes what fits and then makes the writer wait, and
+ * is no error. Who opens it later gets what is in it. It is opened once: closed in between, it would be at its end for whoever
+ * reads it already.
  */
 static int open_output(const char *path, struct err *e)
 {
-	_cleanup_close_ int fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	_cleanup_close_ int place = open(path, O_PATH | O_CLOEXEC);
+	char again[PROC_FD_LEN];
 	struct stat st;
+	int flags, fd;
 
-	/* ENXIO: a FIFO without a reader. */
-	if (fd >= 0 && !fstat(fd, &st) && S_ISREG(st.st_mode))
-		return take_fd(&fd);
-	if (fd < 0 && errno != ENXIO)
+	if (place < 0 || fstat(place, &st) < 0)
 		return err_errno(e, errno, "%s", path);
-	cleanup_closep(&fd);
-	fd = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	if (fd < 0 || fstat(fd, &st) < 0)
-		return err_errno(e, errno, "%s", path);
-	return S_ISFIFO(st.st_mode) ? take_fd(&fd) : err_set(e, EINVAL, "%s is neither a FIFO nor a file", path);
+	if (!S_ISFIFO(st.st_mode) && !S_ISREG(st.st_mode))
+		return err_set(e, EINVAL, "%s is neither a FIFO nor a file", path);
+	flags = S_ISFIFO(st.st_mode) ? O_RDWR : O_WRONLY | O_APPEND;
+	snprintf(again, sizeof(again), "/proc/self/fd/%d", place);
+	fd = open(again, flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	return fd < 0 ? err_errno(e, errno, "%s", path) : fd;
 }
 
 int streams_open_input(struct streams *s, const char *path, struct err *e)
