@@ -13,22 +13,6 @@
 
 #define STATUS_MAX 65536u
 
-static bool ends_by_default(int signal)
-{
-	switch (signal) {
-	case SIGCHLD:
-	case SIGCONT:
-	case SIGURG:
-	case SIGWINCH:
-	case SIGSTOP:
-	case SIGTSTP:
-	case SIGTTIN:
-	case SIGTTOU: return false;
-	case SIGKILL: return false; /* that one nobody is spared */
-	default: return signal >= 1 && signal <= 64;
-	}
-}
-
 /* A mask of the status file: hexadecimal, signal 1 is bit 0. Without the line all bits are set: nothing is claimed then. */
 static uint64_t mask(const char *status, const char *name)
 {
@@ -56,7 +40,8 @@ bool init_signal_spared_status(const char *status, int signal)
 {
 	uint64_t bit;
 
-	if (!ends_by_default(signal) || !is_first_of_namespace(status))
+	/* SIGKILL: that one nobody is spared. */
+	if (signal == SIGKILL || !signal_ends((uint32_t)signal) || !is_first_of_namespace(status))
 		return false;
 	bit = 1ull << (signal - 1);
 	return !((mask(status, "\nSigBlk:") | mask(status, "\nSigIgn:") | mask(status, "\nSigCgt:")) & bit);

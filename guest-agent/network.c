@@ -118,18 +118,12 @@ static int rename_links(int fd, const struct links *l, struct err *e)
 static int link_up(int fd, const Microvm__Interface *iface, unsigned int index, struct err *e)
 {
 	const struct ifinfomsg m = { .ifi_index = (int)index, .ifi_flags = IFF_UP, .ifi_change = IFF_UP };
-	const uint8_t none = IN6_ADDR_GEN_MODE_NONE;
 	struct netlink_request req;
-	size_t spec, inet6;
 	int r;
 
 	netlink_begin(&req, RTM_NEWLINK, 0, &m, sizeof(m));
 	netlink_put_u32(&req, IFLA_MTU, iface->mtu);
-	spec = netlink_nest(&req, IFLA_AF_SPEC);
-	inet6 = netlink_nest(&req, AF_INET6);
-	netlink_put(&req, IFLA_INET6_ADDR_GEN_MODE, &none, sizeof(none));
-	netlink_nest_end(&req, inet6);
-	netlink_nest_end(&req, spec);
+	netlink_put_no_own_address(&req);
 	r = netlink_ask(fd, &req);
 	return r ? err_errno(e, r, "network: %s with an MTU of %u", iface->name, iface->mtu) : 0;
 }

@@ -137,7 +137,7 @@ lint: ## formats, includes, licences, clang-tidy, shellcheck, sparse, man pages
 	@MICROVM_BUILD=$(abspath $(O)) tests/run lint
 
 # Too slow for every day: KASAN, lockdep, kmemleak and failing allocations under the module's own tests.
-lab-debug: ## the kernel module under a debug kernel (built once a machine, half an hour)
+lab-debug: ## the kernel module under a debug kernel (built once a machine, ten minutes)
 	@$(MAKE) --no-print-directory $(O)/kmod/debug/microvm.ko $(TESTBIN)/kmod-vsock $(TESTBIN)/kmod-balloon
 	@MICROVM_BUILD=$(abspath $(O)) tests/lab/debug
 

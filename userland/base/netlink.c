@@ -2,6 +2,7 @@
 #include "base/netlink.h"
 
 #include <errno.h>
+#include <linux/if_link.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -73,6 +74,16 @@ void netlink_nest_end(struct netlink_request *req, size_t nest)
 {
 	if (!req->overflow)
 		((struct nlattr *)(void *)(req->bytes + nest))->nla_len = (uint16_t)(req->len - nest);
+}
+
+void netlink_put_no_own_address(struct netlink_request *req)
+{
+	const uint8_t none = IN6_ADDR_GEN_MODE_NONE;
+	const size_t spec = netlink_nest(req, IFLA_AF_SPEC), inet6 = netlink_nest(req, AF_INET6);
+
+	netlink_put(req, IFLA_INET6_ADDR_GEN_MODE, &none, sizeof(none));
+	netlink_nest_end(req, inet6);
+	netlink_nest_end(req, spec);
 }
 
 /* ---- talking -------------------------------------------------------------------------------------------------------- */

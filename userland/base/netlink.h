@@ -33,6 +33,9 @@ void netlink_put_string(struct netlink_request *req, uint16_t type, const char *
 size_t netlink_nest(struct netlink_request *req, uint16_t type);
 void netlink_nest_end(struct netlink_request *req, size_t nest);
 
+/* Of a link (RTM_NEWLINK): no IPv6 address of the kernel's choice (IN6_ADDR_GEN_MODE_NONE). */
+void netlink_put_no_own_address(struct netlink_request *req);
+
 /* A socket of the calling thread's network namespace; negative errno. */
 int netlink_open(void);
 /* Sends it and waits for the kernel's word: 0 or negative errno. */

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -380,4 +381,19 @@ void random_id(char id[65])
 	or_die(getrandom(raw, sizeof(raw), 0) == sizeof(raw) ? raw : NULL);
 	for (i = 0; i < sizeof(raw); i++)
 		snprintf(id + 2 * i, 3, "%02x", raw[i]);
+}
+
+bool signal_ends(uint32_t number)
+{
+	switch (number) {
+	case SIGCHLD:
+	case SIGCONT:
+	case SIGURG:
+	case SIGWINCH:
+	case SIGSTOP:
+	case SIGTSTP:
+	case SIGTTIN:
+	case SIGTTOU: return false;
+	default: return number >= 1 && number <= 64;
+	}
 }

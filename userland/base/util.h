@@ -76,4 +76,7 @@ uint64_t monotonic_ns(void);
 /* 64 lower-case hex digits and NUL from getrandom: a container's id, as docker's. */
 void random_id(char id[65]);
 
+/* Whether Linux ends a process by that signal, 1..64, when it has said nothing else (signal(7)). */
+bool signal_ends(uint32_t number);
+
 #endif

@@ -138,17 +138,11 @@ static int set_tap_up(int fd, unsigned int index, uint32_t mtu, struct err *e)
 {
 	const struct ifinfomsg tap = { .ifi_index = (int)index },
 			       up = { .ifi_index = (int)index, .ifi_flags = IFF_UP, .ifi_change = IFF_UP };
-	const uint8_t none = IN6_ADDR_GEN_MODE_NONE;
 	struct netlink_request req;
-	size_t spec, inet6;
 	int r;
 
 	netlink_begin(&req, RTM_NEWLINK, 0, &tap, sizeof(tap));
-	spec = netlink_nest(&req, IFLA_AF_SPEC);
-	inet6 = netlink_nest(&req, AF_INET6);
-	netlink_put(&req, IFLA_INET6_ADDR_GEN_MODE, &none, sizeof(none));
-	netlink_nest_end(&req, inet6);
-	netlink_nest_end(&req, spec);
+	netlink_put_no_own_address(&req);
 	r = netlink_ask(fd, &req);
 	/* A host without IPv6 has no such word to say. */
 	if (r && r != -EAFNOSUPPORT && r != -EOPNOTSUPP)

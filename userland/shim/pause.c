@@ -2,7 +2,6 @@
 #include "shim/pause.h"
 
 #include <errno.h>
-#include <signal.h>
 
 #include "base/log.h"
 #include "base/util.h"
@@ -31,22 +30,6 @@ void pause_start(struct process *p, struct ttrpc_call *call)
 	process_started(p);
 }
 
-static bool ends_a_process(uint32_t signal)
-{
-	switch (signal) {
-	case 0:
-	case SIGCHLD:
-	case SIGCONT:
-	case SIGURG:
-	case SIGWINCH:
-	case SIGSTOP:
-	case SIGTSTP:
-	case SIGTTIN:
-	case SIGTTOU: return false;
-	default: return true;
-	}
-}
-
 int pause_signal(struct process *p, uint32_t signal, struct err *e)
 {
 	if (signal > SIGNAL_MAX)
@@ -55,7 +38,7 @@ int pause_signal(struct process *p, uint32_t signal, struct err *e)
 		return err_set(e, ESRCH, "container %s: process already finished", p->task->id);
 	if (p->task->waking)
 		return err_set(e, EBUSY, "container %s: its process is being started", p->task->id);
-	if (ends_a_process(signal))
+	if (signal_ends(signal))
 		process_exited(p, 128 + signal, realtime_ns());
 	return 0;
 }
