@@ -543,7 +543,7 @@ int main(int argc, char **argv)
 		pid = fork();
 		if (!pid) {
 			current_case = cases[i].name;
-			alarm(120);
+			alarm(600);
 			if (getenv("KMOD_FAIL"))
 				make_it_fail();
 			cases[i].fn();
