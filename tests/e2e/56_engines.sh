@@ -54,6 +54,9 @@ test_podman() { # limit 400 s
 	out_is /host/out
 	run pm ps --format '{{.Names}} {{.Status}}'
 	out_has "box Up"
+	run pm stats --no-stream --format '{{.MemUsage}}' box
+	status_is 0
+	[[ $out == [1-9]*MB* ]] || die "podman finds nothing of the VM: $out"
 	# Another container's VM can't be joined, as pods want it.
 	run pm run --rm --ipc container:box "$image" true
 	[ "$status" != 0 ] || die "a guest has no ipc namespace of another one"

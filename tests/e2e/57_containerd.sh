@@ -51,6 +51,8 @@ containerd_end() {
 	[ -z "$(find "$state/shim" "$state/sandboxes" -mindepth 1)" ] || die "left in the state: $(find "$state")"
 	umount "$work/lib"
 	rm -rf /run/containerd /opt/containerd
+	# The folders of cgroups that containerd names; what is in one keeps it.
+	rmdir /sys/fs/cgroup/{default,k8s.io} 2>/dev/null || true
 	trap - EXIT
 }
 
@@ -323,6 +325,7 @@ test_ctr_killed() { # limit 400 s
 	deleted_with server 137
 	new shim sleep 1000
 	shim=$(cat "$tasks/shim/shim.pid")
+	is "$(sort -n /sys/fs/cgroup/default/shim/cgroup.procs)" "$(printf '%s\n' "$shim" $(pgrep 'microvm-(vmm|fsd)') | sort -n)" "processes in its cgroup"
 	ctr events >"$work/events" &
 	local events=$!
 	sleep 1

@@ -9,6 +9,7 @@
 #include "base/util.h"
 #include "base/vmspec.h"
 #include "sandbox/bundle.h"
+#include "sandbox/host_cgroup.h"
 #include "sandbox/oci_state.h"
 #include "sandbox/shares.h"
 
@@ -167,6 +168,7 @@ START_TEST(hooks)
 	struct err e = ERR_INIT;
 	Microvm__Hooks *saved;
 	struct bundle b;
+	char *cgroup;
 
 	take(NAMESPACES NETWORK, "", all, &b);
 	ck_assert_uint_eq(b.hooks->n_prestart, 1);
@@ -175,9 +177,47 @@ START_TEST(hooks)
 	ck_assert_str_eq(b.spec->hooks->start_container[0]->path, "/c");
 	ck_assert_uint_eq(b.spec->hooks->n_poststop, 0);
 	bundle_free(&b);
-	ck_assert_int_eq(bundle_hooks(text, strlen(text), &saved, &e), 0);
+	ck_assert_int_eq(bundle_saved(text, strlen(text), &saved, &cgroup, &e), 0);
+	ck_assert_ptr_null(cgroup);
 	ck_assert_str_eq(saved->poststop[0]->path, "/d");
 	bundle_hooks_free(saved);
+}
+END_TEST
+
+START_TEST(cgroups)
+{
+	static const struct {
+		const char *path, *folder; /* NULL: none; "": refused */
+	} cases[] = {
+		{ "", NULL },
+		{ "/", NULL },
+		{ "/k8s.io/abc", "k8s.io/abc" },
+		{ "kubepods/pod1/abc", "kubepods/pod1/abc" },
+		{ "machine.slice:libpod:abc", "machine.slice/libpod-abc.scope" },
+		{ "kubepods-burstable-pod1_2.slice:cri-containerd:abc",
+		  "kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod1_2.slice/cri-containerd-abc.scope" },
+		{ ":docker:abc", "system.slice/docker-abc.scope" },
+		{ "-.slice::abc", "abc.scope" },
+		{ "/a/../../b", "" },
+		{ "..", "" },
+		{ "/a/./b", "" },
+		{ "a.slice:b:", "" },
+		{ "a.slice:b:c:d", "" },
+		{ "a:b:c", "" },
+		{ "a/b.slice:b:c", "" },
+		{ "a.slice:../b:c", "" },
+	};
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct err e = ERR_INIT;
+		_cleanup_free_ char *folder = NULL;
+		const bool refused = cases[i].folder && !*cases[i].folder;
+
+		ck_assert_msg(host_cgroup_folder(cases[i].path, &folder, &e) == (refused ? -EINVAL : 0), "%s: %s",
+			      cases[i].path, e.msg);
+		ck_assert_pstr_eq(folder, refused ? NULL : cases[i].folder);
+	}
 }
 END_TEST
 
@@ -246,6 +286,7 @@ Suite *test_suite(void)
 	tcase_add_test(t, sizes);
 	tcase_add_test(t, sizes_of_a_pod);
 	tcase_add_test(t, hooks);
+	tcase_add_test(t, cgroups);
 	tcase_add_test(t, mounts);
 	tcase_add_test(t, state);
 	suite_add_tcase(s, t);

@@ -14,6 +14,8 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/util.h"
+#include "sandbox/bundle.h"
+#include "sandbox/host_cgroup.h"
 #include "sandbox/state.h"
 #include "shim/api.h"
 #include "shim/commands.h"
@@ -114,6 +116,18 @@ static void sweep(void)
 		state_close(state);
 }
 
+/* Its processes are killed; the first of a pod has the cgroup. */
+static void remove_cgroup(void)
+{
+	struct err e = ERR_INIT;
+	struct bundle b;
+
+	if (bundle_load_config(".", &b, &e))
+		return;
+	host_cgroup_remove(b.cgroup);
+	bundle_free(&b);
+}
+
 static void clean_up(const char *id)
 {
 	_cleanup_free_ char *path = NULL;
@@ -122,6 +136,7 @@ static void clean_up(const char *id)
 
 	if (shim_read_address(".", &path, &e) || !path) {
 		kill_shim(); /* it died between its start and that file, or never was */
+		remove_cgroup();
 		return;
 	}
 	fd = shim_connect(path, 0);
@@ -133,6 +148,7 @@ static void clean_up(const char *id)
 	kill_shim();
 	unlink(path);
 	sweep();
+	remove_cgroup();
 }
 
 static int print_response(struct err *e)

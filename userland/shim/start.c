@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/util.h"
 #include "sandbox/bundle.h"
+#include "sandbox/host_cgroup.h"
 #include "sandbox/state.h"
 #include "shim/commands.h"
 #include "shim/serve.h"
@@ -168,6 +169,7 @@ static _Noreturn void serve(const struct shim_options *o, const struct bundle *b
 		.listen_fd = listen_fd,
 	};
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC), i;
+	struct host_cgroup cgroup = HOST_CGROUP_INIT;
 	struct err e = ERR_INIT;
 
 	setsid();
@@ -177,8 +179,11 @@ static _Noreturn void serve(const struct shim_options *o, const struct bundle *b
 	close(null);
 	log_to_containerd();
 	adjust_oom_score();
+	if (b->cgroup)
+		host_cgroup_enter(&cgroup, b->cgroup);
 	if (shim_serve(&config, &e))
 		log_error("%s", e.msg);
+	host_cgroup_leave(&cgroup);
 	_exit(e.code ? 1 : 0);
 }
 
