@@ -2,7 +2,12 @@
 /* An engine's bundle: what of its config.json becomes whose business. */
 #include <check.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
 #include <stdlib.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/log.h"
@@ -221,6 +226,44 @@ START_TEST(cgroups)
 }
 END_TEST
 
+static bool is_in(const char *folder)
+{
+	_cleanup_free_ char *text = NULL;
+
+	ck_assert_int_eq(read_file(AT_FDCWD, "/proc/self/cgroup", 65536, &text, NULL), 0);
+	return strstr(text, folder);
+}
+
+/* It goes when its last process leaves. */
+START_TEST(cgroup_entered_and_left)
+{
+	static const char folder[] = "microvm-unit/pod1/c1", path[] = "/sys/fs/cgroup/microvm-unit/pod1/c1";
+	struct host_cgroup c = HOST_CGROUP_INIT;
+
+	/* Whatever the machine has there. */
+	ck_assert_int_eq(unshare(CLONE_NEWNS), 0);
+	ck_assert_int_eq(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
+	host_cgroup_leave(&c);
+	ck_assert_int_eq(mount("tmpfs", "/sys/fs/cgroup", "tmpfs", 0, NULL), 0);
+	host_cgroup_enter(&c, folder);
+	ck_assert_ptr_null(c.folder);
+	ck_assert_int_eq(mount("cgroup2", "/sys/fs/cgroup", "cgroup2", 0, NULL), 0);
+	host_cgroup_enter(&c, folder);
+	ck_assert_pstr_eq(c.folder, folder);
+	ck_assert(is_in(folder));
+	host_cgroup_leave(&c);
+	ck_assert(!is_in(folder));
+	ck_assert_int_lt(access(path, F_OK), 0);
+	ck_assert_int_eq(mkdir(path, 0755), 0);
+	host_cgroup_remove(folder);
+	host_cgroup_remove(folder);
+	host_cgroup_remove(NULL);
+	ck_assert_int_lt(access(path, F_OK), 0);
+	ck_assert_int_eq(rmdir("/sys/fs/cgroup/microvm-unit/pod1"), 0);
+	ck_assert_int_eq(rmdir("/sys/fs/cgroup/microvm-unit"), 0);
+}
+END_TEST
+
 START_TEST(mounts)
 {
 	struct run_options o = RUN_OPTIONS_INIT;
@@ -287,6 +330,7 @@ Suite *test_suite(void)
 	tcase_add_test(t, sizes_of_a_pod);
 	tcase_add_test(t, hooks);
 	tcase_add_test(t, cgroups);
+	tcase_add_test(t, cgroup_entered_and_left);
 	tcase_add_test(t, mounts);
 	tcase_add_test(t, state);
 	suite_add_tcase(s, t);
