@@ -52,7 +52,7 @@ test_life() {
 	is "$(cat "$work/one.out")" out
 	is "$(cat "$work/one.err")" err
 	is "$(pid_of one)" 0 "pid of a stopped one"
-	rmdir /sys/fs/cgroup/e2e || die "the cgroup has not gone: $(find /sys/fs/cgroup/e2e -type d)"
+	[ ! -e /sys/fs/cgroup/e2e ] || die "the cgroup has not gone: $(find /sys/fs/cgroup/e2e -type d)"
 	run rt start one
 	refused 1 stopped
 	run rt delete one
@@ -347,6 +347,6 @@ test_killed_at_any_step() { # limit 400 s
 	wait $! && die "the creation succeeded"
 	run rt delete crash
 	status_is 0
-	rmdir /sys/fs/cgroup/e2e.slice || die "a cgroup is left: $(find /sys/fs/cgroup/e2e.slice -type d)"
+	[ ! -e /sys/fs/cgroup/e2e.slice ] || die "a cgroup is left: $(find /sys/fs/cgroup/e2e.slice -type d)"
 	nothing_left
 }

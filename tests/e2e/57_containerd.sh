@@ -51,8 +51,6 @@ containerd_end() {
 	[ -z "$(find "$state/shim" "$state/sandboxes" -mindepth 1)" ] || die "left in the state: $(find "$state")"
 	umount "$work/lib"
 	rm -rf /run/containerd /opt/containerd
-	# The folders of cgroups that containerd names; what is in one keeps it.
-	rmdir /sys/fs/cgroup/{default,k8s.io} 2>/dev/null || true
 	trap - EXIT
 }
 
@@ -110,6 +108,13 @@ test_ctr_run() { # limit 400 s
 	run ctr run --rm --runtime $runtime $image five nosuchcommand
 	[ "$status" != 0 ] || die "there is no such command"
 	err_has nosuchcommand
+	# A cgroup that can't be made is named.
+	mkdir /sys/fs/cgroup/e2e-full
+	echo 0 >/sys/fs/cgroup/e2e-full/cgroup.max.descendants
+	run ctr run --rm --cgroup /e2e-full/five --runtime $runtime $image five true
+	rmdir /sys/fs/cgroup/e2e-full
+	[ "$status" != 0 ] || die "it has no cgroup"
+	err_has "linux.cgroupsPath: cannot make and enter /sys/fs/cgroup/e2e-full/five"
 	is "$(ctr task ls -q; ctr container ls -q)" "" "tasks and containers that can't be"
 	containerd_end
 }

@@ -234,33 +234,40 @@ static bool is_in(const char *folder)
 	return strstr(text, folder);
 }
 
-/* It goes when its last process leaves. */
+/* It goes when its last process leaves, with those above it that were made for it; what somebody else made stays. */
 START_TEST(cgroup_entered_and_left)
 {
-	static const char folder[] = "microvm-unit/pod1/c1", path[] = "/sys/fs/cgroup/microvm-unit/pod1/c1";
+	static const char folder[] = "microvm-unit/pod1//c1/", top[] = "/sys/fs/cgroup/microvm-unit";
 	struct host_cgroup c = HOST_CGROUP_INIT;
+	struct err e = ERR_INIT;
 
 	/* Whatever the machine has there. */
 	ck_assert_int_eq(unshare(CLONE_NEWNS), 0);
 	ck_assert_int_eq(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
 	host_cgroup_leave(&c);
 	ck_assert_int_eq(mount("tmpfs", "/sys/fs/cgroup", "tmpfs", 0, NULL), 0);
-	host_cgroup_enter(&c, folder);
+	ck_assert_int_eq(host_cgroup_enter(&c, folder, &e), 0);
 	ck_assert_ptr_null(c.folder);
 	ck_assert_int_eq(mount("cgroup2", "/sys/fs/cgroup", "cgroup2", 0, NULL), 0);
-	host_cgroup_enter(&c, folder);
+	ck_assert_msg(!host_cgroup_enter(&c, folder, &e), "%s", e.msg);
 	ck_assert_pstr_eq(c.folder, folder);
-	ck_assert(is_in(folder));
+	ck_assert(is_in("microvm-unit/pod1/c1"));
 	host_cgroup_leave(&c);
-	ck_assert(!is_in(folder));
-	ck_assert_int_lt(access(path, F_OK), 0);
-	ck_assert_int_eq(mkdir(path, 0755), 0);
-	host_cgroup_remove(folder);
+	ck_assert(!is_in("microvm-unit"));
+	ck_assert_int_lt(access(top, F_OK), 0);
 	host_cgroup_remove(folder);
 	host_cgroup_remove(NULL);
-	ck_assert_int_lt(access(path, F_OK), 0);
-	ck_assert_int_eq(rmdir("/sys/fs/cgroup/microvm-unit/pod1"), 0);
-	ck_assert_int_eq(rmdir("/sys/fs/cgroup/microvm-unit"), 0);
+	ck_assert_int_eq(mkdir(top, 0755), 0);
+	ck_assert_msg(!host_cgroup_enter(&c, folder, &e), "%s", e.msg);
+	host_cgroup_leave(&c);
+	host_cgroup_remove("microvm-unit");
+	ck_assert_int_lt(access("/sys/fs/cgroup/microvm-unit/pod1", F_OK), 0);
+	ck_assert_int_eq(rmdir(top), 0);
+	/* One that can't be made is named. */
+	ck_assert_int_eq(mount(NULL, "/sys/fs/cgroup", NULL, MS_REMOUNT | MS_RDONLY | MS_BIND, NULL), 0);
+	ck_assert_int_eq(host_cgroup_enter(&c, folder, &e), -EROFS);
+	ck_assert_ptr_nonnull(strstr(e.msg, "/sys/fs/cgroup/microvm-unit"));
+	ck_assert_ptr_null(c.folder);
 }
 END_TEST
 

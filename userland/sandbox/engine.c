@@ -66,7 +66,7 @@ int stage_engine(struct sandbox *s, struct err *e)
 		return 0;
 	r = keep_config(s, e);
 	if (!r && o->bundle->cgroup)
-		host_cgroup_enter(&s->cgroup, o->bundle->cgroup);
+		r = host_cgroup_enter(&s->cgroup, o->bundle->cgroup, e);
 	if (!r)
 		r = enter_netns(s, e);
 	if (!r && o->process.console_socket)

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
+#include <sys/xattr.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -18,7 +19,8 @@
 #include "base/util.h"
 
 #define ROOT "/sys/fs/cgroup"
-#define TRIES 50 /* until the last process of one is reaped, 20 ms each */
+#define MARK "trusted.microvm" /* on each cgroup that was made here */
+#define TRIES 150	       /* until the last process of one is reaped, 20 ms each */
 #define PAUSE_NS 20000000
 
 /* ---- names ---------------------------------------------------------------------------------------------------------- */
@@ -98,6 +100,15 @@ int host_cgroup_folder(const char *cgroups_path, char **folder, struct err *e)
 
 /* ---- cgroups -------------------------------------------------------------------------------------------------------- */
 
+/* The host's tree of cgroups, if it is of version 2; else -1. */
+static int open_root(void)
+{
+	_cleanup_close_ int fd = open(ROOT, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct statfs fs;
+
+	return fd >= 0 && !fstatfs(fd, &fs) && fs.f_type == CGROUP2_SUPER_MAGIC ? take_fd(&fd) : -1;
+}
+
 /* What is counted at all is said from above; who has processes of its own can't, or has said it already. */
 static void count_below(int dir)
 {
@@ -110,16 +121,29 @@ static void count_below(int dir)
 			log_debug("cgroup: %s: %s", words[i], strerror(errno));
 }
 
-/* The folder, made with all above it. */
-static int make_folder(const char *folder)
+/* Made and opened; who made it is written on it, as only that one is to remove it. */
+static int make_one(int parent, const char *name)
 {
-	_cleanup_close_ int dir = open(ROOT, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	struct statfs fs;
+	const bool made = !mkdirat(parent, name, 0755);
+	_cleanup_close_ int fd = -1;
 
-	if (dir < 0 || fstatfs(dir, &fs) < 0)
+	if (!made && errno != EEXIST)
 		return -errno;
-	if (fs.f_type != CGROUP2_SUPER_MAGIC)
-		return -ENODEV;
+	fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	if (made && fsetxattr(fd, MARK, "1", 1, 0) < 0)
+		log_debug("cgroup %s: %s", name, strerror(errno));
+	return take_fd(&fd);
+}
+
+/* The folder, made with all above it. */
+static int make_folder(int root, const char *folder)
+{
+	_cleanup_close_ int dir = fcntl(root, F_DUPFD_CLOEXEC, 0);
+
+	if (dir < 0)
+		return -errno;
 	while (*folder) {
 		const size_t n = strcspn(folder, "/");
 		char name[NAME_MAX + 1];
@@ -130,15 +154,28 @@ static int make_folder(const char *folder)
 		if (!n)
 			continue;
 		count_below(dir);
-		if (mkdirat(dir, name, 0755) < 0 && errno != EEXIST)
-			return -errno;
-		next = openat(dir, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		next = make_one(dir, name);
 		if (next < 0)
-			return -errno;
+			return next;
 		close(dir);
 		dir = next;
 	}
 	return take_fd(&dir);
+}
+
+/* A folder above may go at the same time, with somebody else's last cgroup in it: it is made again then. */
+static int make_and_enter(int root, const char *folder)
+{
+	int i, r = -ENOENT;
+
+	for (i = 0; i < TRIES && (r == -ENOENT || r == -ENODEV); i++) {
+		_cleanup_close_ int dir = make_folder(root, folder), procs = -1;
+
+		if (dir >= 0)
+			procs = openat(dir, "cgroup.procs", O_WRONLY | O_CLOEXEC);
+		r = dir < 0 ? dir : procs < 0 || write(procs, "0", 1) < 0 ? -errno : 0;
+	}
+	return r;
 }
 
 static int open_own(void)
@@ -157,34 +194,72 @@ static int open_own(void)
 	return open(path, O_WRONLY | O_CLOEXEC);
 }
 
-void host_cgroup_enter(struct host_cgroup *c, const char *folder)
+int host_cgroup_enter(struct host_cgroup *c, const char *folder, struct err *e)
 {
-	_cleanup_close_ int dir = make_folder(folder), procs = -1;
-	int r = dir < 0 ? dir : 0;
+	_cleanup_close_ int root = open_root();
+	int r;
 
-	if (!r) {
-		c->before = open_own();
-		procs = openat(dir, "cgroup.procs", O_WRONLY | O_CLOEXEC);
-		r = procs < 0 || write(procs, "0", 1) < 0 ? -errno : 0;
+	if (root < 0) {
+		log_debug("no cgroup v2 at " ROOT ": nothing counts what %s uses", folder);
+		return 0;
 	}
+	c->before = open_own();
+	r = make_and_enter(root, folder);
 	if (!r) {
 		c->folder = xstrdup(folder);
-		return;
+		return 0;
 	}
-	log_debug("cgroup %s: %s", folder, strerror(-r));
 	cleanup_closep(&c->before);
-	if (dir >= 0)
-		host_cgroup_remove(folder);
+	host_cgroup_remove(folder);
+	return err_set(e, -r,
+		       "linux.cgroupsPath: cannot make and enter " ROOT "/%s: %s; let the engine name another one "
+		       "(--cgroup-parent), or none",
+		       folder, strerror(-r));
+}
+
+/* One that somebody else made stays. True: it is not there any more. */
+static bool remove_one(const char *path, int tries)
+{
+	const struct timespec pause = { .tv_nsec = PAUSE_NS };
+	char mark;
+
+	if (getxattr(path, MARK, &mark, sizeof(mark)) < 0)
+		return errno == ENOENT;
+	while (rmdir(path) < 0) {
+		if (errno == ENOENT)
+			return true;
+		if (errno != EBUSY || !--tries)
+			return false;
+		nanosleep(&pause, NULL);
+	}
+	return true;
 }
 
 void host_cgroup_remove(const char *folder)
 {
-	const struct timespec pause = { .tv_nsec = PAUSE_NS };
 	_cleanup_free_ char *path = folder ? xasprintf(ROOT "/%s", folder) : NULL;
-	int i;
+	int tries = TRIES;
+	char *slash;
 
-	for (i = 0; path && i < TRIES && rmdir(path) < 0 && errno == EBUSY; i++)
-		nanosleep(&pause, NULL);
+	for (; path && strlen(path) > strlen(ROOT); *slash = '\0') {
+		slash = strrchr(path, '/');
+		if (!slash[1])
+			continue;
+		if (!remove_one(path, tries)) {
+			/* Those above may well have others in them. */
+			if (tries == TRIES && errno == EBUSY)
+				log_warn("cgroup %s has processes that do not end; remove it (rmdir) when they have",
+					 path);
+			return;
+		}
+		tries = 1;
+	}
+}
+
+void host_cgroup_forget(struct host_cgroup *c)
+{
+	cleanup_closep(&c->before);
+	free(take_ptr(c->folder));
 }
 
 void host_cgroup_leave(struct host_cgroup *c)
@@ -199,7 +274,6 @@ void host_cgroup_leave(struct host_cgroup *c)
 		if (root < 0 || write(root, "0", 1) < 0)
 			log_debug("cgroup %s can't be left", c->folder);
 	}
-	cleanup_closep(&c->before);
 	host_cgroup_remove(c->folder);
-	free(take_ptr(c->folder));
+	host_cgroup_forget(c);
 }

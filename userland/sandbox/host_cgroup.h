@@ -25,11 +25,19 @@ struct host_cgroup {
 		.before = -1 \
 	}
 
-/* Makes it and moves the calling process there, and so who it starts. A host without cgroup v2 has none: a debug message. */
-void host_cgroup_enter(struct host_cgroup *c, const char *folder);
+/*
+ * Makes it, with all above it that is not there, and moves the calling process in, and so who it starts. A host without cgroup v2
+ * at /sys/fs/cgroup has none: 0, and nothing is entered. Else negative errno, nothing made, and e names the folder.
+ */
+int host_cgroup_enter(struct host_cgroup *c, const char *folder, struct err *e);
 /* Back to where it was; the cgroup goes with its last process. Harmless when none was entered. */
 void host_cgroup_leave(struct host_cgroup *c);
-/* What is left of one whose processes were killed; NULL and one that isn't there are fine. */
+/* Who was started in it leaves it for both. */
+void host_cgroup_forget(struct host_cgroup *c);
+/*
+ * What is left of one whose processes were killed, waited for 3 s, and then each above it that is empty. One that enter() did not
+ * make stays. NULL and one that isn't there are fine.
+ */
 void host_cgroup_remove(const char *folder);
 
 #endif

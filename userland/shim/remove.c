@@ -116,7 +116,7 @@ static void sweep(void)
 		state_close(state);
 }
 
-/* Its processes are killed; the first of a pod has the cgroup. */
+/* The first container of a pod has the cgroup: of any other this finds none. */
 static void remove_cgroup(void)
 {
 	struct err e = ERR_INIT;
@@ -128,7 +128,8 @@ static void remove_cgroup(void)
 	bundle_free(&b);
 }
 
-static void clean_up(const char *id)
+/* False: it goes on, with other containers, or is about to end as it should. */
+static bool end_shim(const char *id)
 {
 	_cleanup_free_ char *path = NULL;
 	struct err e = ERR_INIT;
@@ -136,19 +137,18 @@ static void clean_up(const char *id)
 
 	if (shim_read_address(".", &path, &e) || !path) {
 		kill_shim(); /* it died between its start and that file, or never was */
-		remove_cgroup();
-		return;
+		return true;
 	}
 	fd = shim_connect(path, 0);
-	/* A shim that has ended as it should has left nothing. */
+	/* A shim that has come to its end has left nothing, unless it was killed right there. */
 	if (fd == -ENOENT)
-		return;
+		return true;
 	if (fd >= 0 && ask_shim(fd, id))
-		return;
+		return false;
 	kill_shim();
 	unlink(path);
 	sweep();
-	remove_cgroup();
+	return true;
 }
 
 static int print_response(struct err *e)
@@ -172,6 +172,7 @@ int shim_delete(const struct shim_options *o, struct err *e)
 		return err_set(e, EINVAL, "-id: which container?");
 	if (o->bundle && chdir(o->bundle) < 0)
 		return errno == ENOENT ? print_response(e) : err_errno(e, errno, "-bundle %s", o->bundle);
-	clean_up(o->id);
+	if (end_shim(o->id))
+		remove_cgroup();
 	return print_response(e);
 }
