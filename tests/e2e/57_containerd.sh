@@ -54,6 +54,31 @@ containerd_end() {
 	trap - EXIT
 }
 
+# An image that nothing here has got, in a registry on the loopback.
+registry=127.0.0.1:5000
+pulled=$registry/test/pulled:lab
+registry_begin() {
+	local dir
+	mkdir "$work/registry" "$work/layer"
+	cat >"$work/registry.yml" <<-END
+		version: 0.1
+		storage: {filesystem: {rootdirectory: $work/registry}}
+		http: {addr: "$registry"}
+	END
+	docker-registry serve "$work/registry.yml" >"$work/registry.log" 2>&1 &
+	server=$!
+	until_ok busybox wget -qO- "http://$registry/v2/"
+	dir=$(own_layout)
+	echo "from the registry" >"$work/layer/pulled"
+	tar -C "$work/layer" -cf "$work/layer.tar" pulled
+	add_layer "$dir" busybox "$work/layer.tar"
+	skopeo --insecure-policy copy -q --dest-tls-verify=false "oci:$dir:busybox" "docker://$pulled"
+}
+registry_end() {
+	kill "$server"
+	wait "$server" || true
+}
+
 # `new ID COMMAND…`: a detached container.
 new() { run ctr run -d --runtime $runtime $image "$@"; status_is 0; }
 in_state() { ctr task ls | awk -v n="$1" -v s="$2" '$1 == n && $3 == s { ok = 1 } END { exit !ok }'; }
@@ -84,12 +109,16 @@ test_ctr_run() { # limit 400 s
 	out_has out
 	err_has err
 	[[ $out != *"$(uname -r)"* ]] || die "that is the host's kernel"
+	registry_begin
+	run ctr images pull --plain-http $pulled
+	status_is 0
+	registry_end
 	mkdir "$work/folder"
 	run ctr run --rm --runtime $runtime --env GREETING=hello --cwd /tmp \
-		--mount "type=bind,src=$work/folder,dst=/folder,options=rbind:rw" $image two \
-		sh -c 'echo $GREETING; pwd; echo made >/folder/file'
+		--mount "type=bind,src=$work/folder,dst=/folder,options=rbind:rw" $pulled two \
+		sh -c 'echo $GREETING; pwd; cat /pulled; echo made >/folder/file'
 	status_is 0
-	out_is $'hello\n/tmp'
+	out_is $'hello\n/tmp\nfrom the registry'
 	is "$(cat "$work/folder/file")" made
 	echo piped | ctr run --rm --runtime $runtime $image three cat >"$work/out2"
 	is "$(cat "$work/out2")" piped
