@@ -385,14 +385,14 @@ test_ctr_killed() { # limit 400 s
 	containerd_end
 }
 
-test_ctr_parallel() { # limit 400 s
+test_ctr_parallel() { # limit 500 s
 	local i pids=()
 	containerd_begin
-	for i in {1..4}; do
+	for i in {1..20}; do
 		ctr run --rm --runtime $runtime $image "p$i" echo "out $i" >"$work/p$i" 2>&1 &
 		pids+=($!)
 	done
 	for i in "${pids[@]}"; do wait "$i" || die "one failed: $(cat "$work"/p*)"; done
-	for i in {1..4}; do is "$(cat "$work/p$i")" "out $i"; done
+	for i in {1..20}; do is "$(cat "$work/p$i")" "out $i"; done
 	containerd_end
 }
