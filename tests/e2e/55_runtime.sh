@@ -37,11 +37,12 @@ nothing_left() {
 }
 
 test_life() {
-	bundle '.annotations = {"org.x": "y"}' sh -c 'echo out; echo err >&2; exit 7'
+	bundle '.annotations = {"org.x": "y"} | .linux.cgroupsPath = "/e2e/one"' sh -c 'echo out; echo err >&2; exit 7'
 	create one || die "create: $(cat "$work/one.err")"
 	is "$(rt state one | jq -c '[.ociVersion, .id, .status, .bundle, .annotations]')" \
 		"[\"1.1.0\",\"one\",\"created\",\"$work/bundle\",{\"org.x\":\"y\"}]"
 	is "$(pid_of one)" "$(cat "$work/one.pid")" pid
+	is "$(sort -n /sys/fs/cgroup/e2e/one/cgroup.procs)" "$(printf '%s\n' "$(pid_of one)" $(pgrep 'microvm-(vmm|fsd)') | sort -n)" "processes in its cgroup"
 	[ ! -s "$work/one.out" ] || die "it ran before it was started"
 	run rt create -b "$work/bundle" one
 	refused 1 one "in use"
@@ -51,6 +52,7 @@ test_life() {
 	is "$(cat "$work/one.out")" out
 	is "$(cat "$work/one.err")" err
 	is "$(pid_of one)" 0 "pid of a stopped one"
+	[ ! -e /sys/fs/cgroup/e2e ] || die "the cgroup has not gone: $(find /sys/fs/cgroup/e2e -type d)"
 	run rt start one
 	refused 1 stopped
 	run rt delete one
@@ -320,7 +322,7 @@ test_calls_at_once() {
 # Whatever is killed, at whatever step: delete succeeds within 5 s, and nothing is left.
 test_killed_at_any_step() { # limit 400 s
 	local who step victim begin
-	bundle . sleep 1000
+	bundle '.linux.cgroupsPath = "e2e.slice:test:crash"' sleep 1000
 	for step in created running; do
 		for who in supervisor vmm fsd; do
 			create crash
@@ -345,5 +347,6 @@ test_killed_at_any_step() { # limit 400 s
 	wait $! && die "the creation succeeded"
 	run rt delete crash
 	status_is 0
+	[ ! -e /sys/fs/cgroup/e2e.slice ] || die "a cgroup is left: $(find /sys/fs/cgroup/e2e.slice -type d)"
 	nothing_left
 }

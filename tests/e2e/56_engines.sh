@@ -54,6 +54,11 @@ test_podman() { # limit 400 s
 	out_is /host/out
 	run pm ps --format '{{.Names}} {{.Status}}'
 	out_has "box Up"
+	# The whole VM is counted, though podman's own view of memory leaves the guest's out, which is not anonymous.
+	run pm stats --no-stream --format '{{.PIDS}} {{.MemUsage}}' box
+	status_is 0
+	[[ $out == [1-9]*B\ /\ * ]] || die "podman finds nothing of the VM: $out"
+	[ "$(cat /sys/fs/cgroup/libpod_parent/libpod-*/memory.current)" -gt 16777216 ] || die "the guest's memory is not in the engine's cgroup"
 	# Another container's VM can't be joined, as pods want it.
 	run pm run --rm --ipc container:box "$image" true
 	[ "$status" != 0 ] || die "a guest has no ipc namespace of another one"
@@ -133,6 +138,9 @@ test_docker() { # limit 400 s
 	run docker exec box sh -c 'ls /host/out; cat /etc/hostname; exit 6'
 	status_is 6
 	out_has /host/out
+	run docker stats --no-stream --format '{{.MemUsage}}' box
+	status_is 0
+	[[ $out == [1-9]*MiB* ]] || die "docker finds nothing of the VM: $out"
 	run docker pause box
 	status_is 0
 	run docker unpause box

@@ -54,6 +54,31 @@ containerd_end() {
 	trap - EXIT
 }
 
+# An image that nothing here has got, in a registry on the loopback.
+registry=127.0.0.1:5000
+pulled=$registry/test/pulled:lab
+registry_begin() {
+	local dir
+	mkdir "$work/registry" "$work/layer"
+	cat >"$work/registry.yml" <<-END
+		version: 0.1
+		storage: {filesystem: {rootdirectory: $work/registry}}
+		http: {addr: "$registry"}
+	END
+	docker-registry serve "$work/registry.yml" >"$work/registry.log" 2>&1 &
+	server=$!
+	until_ok busybox wget -qO- "http://$registry/v2/"
+	dir=$(own_layout)
+	echo "from the registry" >"$work/layer/pulled"
+	tar -C "$work/layer" -cf "$work/layer.tar" pulled
+	add_layer "$dir" busybox "$work/layer.tar"
+	skopeo --insecure-policy copy -q --dest-tls-verify=false "oci:$dir:busybox" "docker://$pulled"
+}
+registry_end() {
+	kill "$server"
+	wait "$server" || true
+}
+
 # `new ID COMMAND…`: a detached container.
 new() { run ctr run -d --runtime $runtime $image "$@"; status_is 0; }
 in_state() { ctr task ls | awk -v n="$1" -v s="$2" '$1 == n && $3 == s { ok = 1 } END { exit !ok }'; }
@@ -84,12 +109,16 @@ test_ctr_run() { # limit 400 s
 	out_has out
 	err_has err
 	[[ $out != *"$(uname -r)"* ]] || die "that is the host's kernel"
+	registry_begin
+	run ctr images pull --plain-http $pulled
+	status_is 0
+	registry_end
 	mkdir "$work/folder"
 	run ctr run --rm --runtime $runtime --env GREETING=hello --cwd /tmp \
-		--mount "type=bind,src=$work/folder,dst=/folder,options=rbind:rw" $image two \
-		sh -c 'echo $GREETING; pwd; echo made >/folder/file'
+		--mount "type=bind,src=$work/folder,dst=/folder,options=rbind:rw" $pulled two \
+		sh -c 'echo $GREETING; pwd; cat /pulled; echo made >/folder/file'
 	status_is 0
-	out_is $'hello\n/tmp'
+	out_is $'hello\n/tmp\nfrom the registry'
 	is "$(cat "$work/folder/file")" made
 	echo piped | ctr run --rm --runtime $runtime $image three cat >"$work/out2"
 	is "$(cat "$work/out2")" piped
@@ -108,6 +137,13 @@ test_ctr_run() { # limit 400 s
 	run ctr run --rm --runtime $runtime $image five nosuchcommand
 	[ "$status" != 0 ] || die "there is no such command"
 	err_has nosuchcommand
+	# A cgroup that can't be made is named.
+	mkdir /sys/fs/cgroup/e2e-full
+	echo 0 >/sys/fs/cgroup/e2e-full/cgroup.max.descendants
+	run ctr run --rm --cgroup /e2e-full/five --runtime $runtime $image five true
+	rmdir /sys/fs/cgroup/e2e-full
+	[ "$status" != 0 ] || die "it has no cgroup"
+	err_has "linux.cgroupsPath: cannot make and enter /sys/fs/cgroup/e2e-full/five"
 	is "$(ctr task ls -q; ctr container ls -q)" "" "tasks and containers that can't be"
 	containerd_end
 }
@@ -327,6 +363,7 @@ test_ctr_killed() { # limit 400 s
 	deleted_with server 137
 	new shim sleep 1000
 	shim=$(cat "$tasks/shim/shim.pid")
+	is "$(sort -n /sys/fs/cgroup/default/shim/cgroup.procs)" "$(printf '%s\n' "$shim" $(pgrep 'microvm-(vmm|fsd)') | sort -n)" "processes in its cgroup"
 	ctr events >"$work/events" &
 	local events=$!
 	sleep 1
@@ -352,14 +389,14 @@ test_ctr_killed() { # limit 400 s
 	containerd_end
 }
 
-test_ctr_parallel() { # limit 400 s
+test_ctr_parallel() { # limit 500 s
 	local i pids=()
 	containerd_begin
-	for i in {1..4}; do
+	for i in {1..20}; do
 		ctr run --rm --runtime $runtime $image "p$i" echo "out $i" >"$work/p$i" 2>&1 &
 		pids+=($!)
 	done
 	for i in "${pids[@]}"; do wait "$i" || die "one failed: $(cat "$work"/p*)"; done
-	for i in {1..4}; do is "$(cat "$work/p$i")" "out $i"; done
+	for i in {1..20}; do is "$(cat "$work/p$i")" "out $i"; done
 	containerd_end
 }

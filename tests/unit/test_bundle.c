@@ -2,13 +2,19 @@
 /* An engine's bundle: what of its config.json becomes whose business. */
 #include <check.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
 #include <stdlib.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/util.h"
 #include "base/vmspec.h"
 #include "sandbox/bundle.h"
+#include "sandbox/host_cgroup.h"
 #include "sandbox/oci_state.h"
 #include "sandbox/shares.h"
 
@@ -167,6 +173,7 @@ START_TEST(hooks)
 	struct err e = ERR_INIT;
 	Microvm__Hooks *saved;
 	struct bundle b;
+	char *cgroup;
 
 	take(NAMESPACES NETWORK, "", all, &b);
 	ck_assert_uint_eq(b.hooks->n_prestart, 1);
@@ -175,9 +182,92 @@ START_TEST(hooks)
 	ck_assert_str_eq(b.spec->hooks->start_container[0]->path, "/c");
 	ck_assert_uint_eq(b.spec->hooks->n_poststop, 0);
 	bundle_free(&b);
-	ck_assert_int_eq(bundle_hooks(text, strlen(text), &saved, &e), 0);
+	ck_assert_int_eq(bundle_saved(text, strlen(text), &saved, &cgroup, &e), 0);
+	ck_assert_ptr_null(cgroup);
 	ck_assert_str_eq(saved->poststop[0]->path, "/d");
 	bundle_hooks_free(saved);
+}
+END_TEST
+
+START_TEST(cgroups)
+{
+	static const struct {
+		const char *path, *folder; /* NULL: none; "": refused */
+	} cases[] = {
+		{ "", NULL },
+		{ "/", NULL },
+		{ "/k8s.io/abc", "k8s.io/abc" },
+		{ "kubepods/pod1/abc", "kubepods/pod1/abc" },
+		{ "machine.slice:libpod:abc", "machine.slice/libpod-abc.scope" },
+		{ "kubepods-burstable-pod1_2.slice:cri-containerd:abc",
+		  "kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod1_2.slice/cri-containerd-abc.scope" },
+		{ ":docker:abc", "system.slice/docker-abc.scope" },
+		{ "-.slice::abc", "abc.scope" },
+		{ "/a/../../b", "" },
+		{ "..", "" },
+		{ "/a/./b", "" },
+		{ "a.slice:b:", "" },
+		{ "a.slice:b:c:d", "" },
+		{ "a:b:c", "" },
+		{ "a/b.slice:b:c", "" },
+		{ "a.slice:../b:c", "" },
+	};
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct err e = ERR_INIT;
+		_cleanup_free_ char *folder = NULL;
+		const bool refused = cases[i].folder && !*cases[i].folder;
+
+		ck_assert_msg(host_cgroup_folder(cases[i].path, &folder, &e) == (refused ? -EINVAL : 0), "%s: %s",
+			      cases[i].path, e.msg);
+		ck_assert_pstr_eq(folder, refused ? NULL : cases[i].folder);
+	}
+}
+END_TEST
+
+static bool is_in(const char *folder)
+{
+	_cleanup_free_ char *text = NULL;
+
+	ck_assert_int_eq(read_file(AT_FDCWD, "/proc/self/cgroup", 65536, &text, NULL), 0);
+	return strstr(text, folder);
+}
+
+/* It goes when its last process leaves, with those above it that were made for it; what somebody else made stays. */
+START_TEST(cgroup_entered_and_left)
+{
+	static const char folder[] = "microvm-unit/pod1//c1/", top[] = "/sys/fs/cgroup/microvm-unit";
+	struct host_cgroup c = HOST_CGROUP_INIT;
+	struct err e = ERR_INIT;
+
+	/* Whatever the machine has there. */
+	ck_assert_int_eq(unshare(CLONE_NEWNS), 0);
+	ck_assert_int_eq(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
+	host_cgroup_leave(&c);
+	ck_assert_int_eq(mount("tmpfs", "/sys/fs/cgroup", "tmpfs", 0, NULL), 0);
+	ck_assert_int_eq(host_cgroup_enter(&c, folder, &e), 0);
+	ck_assert_ptr_null(c.folder);
+	ck_assert_int_eq(mount("cgroup2", "/sys/fs/cgroup", "cgroup2", 0, NULL), 0);
+	ck_assert_msg(!host_cgroup_enter(&c, folder, &e), "%s", e.msg);
+	ck_assert_pstr_eq(c.folder, folder);
+	ck_assert(is_in("microvm-unit/pod1/c1"));
+	host_cgroup_leave(&c);
+	ck_assert(!is_in("microvm-unit"));
+	ck_assert_int_lt(access(top, F_OK), 0);
+	host_cgroup_remove(folder);
+	host_cgroup_remove(NULL);
+	ck_assert_int_eq(mkdir(top, 0755), 0);
+	ck_assert_msg(!host_cgroup_enter(&c, folder, &e), "%s", e.msg);
+	host_cgroup_leave(&c);
+	host_cgroup_remove("microvm-unit");
+	ck_assert_int_lt(access("/sys/fs/cgroup/microvm-unit/pod1", F_OK), 0);
+	ck_assert_int_eq(rmdir(top), 0);
+	/* One that can't be made is named. */
+	ck_assert_int_eq(mount(NULL, "/sys/fs/cgroup", NULL, MS_REMOUNT | MS_RDONLY | MS_BIND, NULL), 0);
+	ck_assert_int_eq(host_cgroup_enter(&c, folder, &e), -EROFS);
+	ck_assert_ptr_nonnull(strstr(e.msg, "/sys/fs/cgroup/microvm-unit"));
+	ck_assert_ptr_null(c.folder);
 }
 END_TEST
 
@@ -246,6 +336,8 @@ Suite *test_suite(void)
 	tcase_add_test(t, sizes);
 	tcase_add_test(t, sizes_of_a_pod);
 	tcase_add_test(t, hooks);
+	tcase_add_test(t, cgroups);
+	tcase_add_test(t, cgroup_entered_and_left);
 	tcase_add_test(t, mounts);
 	tcase_add_test(t, state);
 	suite_add_tcase(s, t);

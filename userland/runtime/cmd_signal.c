@@ -15,6 +15,7 @@
 #include "sandbox/bundle.h"
 #include "sandbox/control.h"
 #include "sandbox/hooks.h"
+#include "sandbox/host_cgroup.h"
 #include "sandbox/oci_state.h"
 
 /* One whose process has just ended is gone in a moment; engines ask at once. */
@@ -83,19 +84,21 @@ struct delete_options {
 	bool force;
 };
 
-static void run_poststop(const struct state_ref *ref)
+/* What is left when its processes have ended: its cgroup, if they were killed, and poststop hooks. */
+static void end_saved(const struct state_ref *ref)
 {
-	_cleanup_free_ char *text = NULL;
+	_cleanup_free_ char *text = NULL, *cgroup = NULL;
 	Microvm__Hooks *hooks = NULL;
 	struct err e = ERR_INIT;
 	size_t len;
 	int r = read_file(ref->dirfd, STATE_CONFIG, OCI_SPEC_MAX, &text, &len);
 
 	if (!r)
-		r = bundle_hooks(text, len, &hooks, &e);
+		r = bundle_saved(text, len, &hooks, &cgroup, &e);
 	/* One that was killed before it had its config.json has no hooks that were run, either. */
 	if (r && r != -ENOENT)
 		log_warn("poststop hooks of %s: %s", ref->record.name, e.msg);
+	host_cgroup_remove(cgroup);
 	hooks_run_poststop(hooks, &ref->record);
 	bundle_hooks_free(hooks);
 }
@@ -116,7 +119,7 @@ static int delete_one(struct state *state, struct state_ref *ref, void *arg, str
 		r = state_claim(state, ref, e);
 	if (r)
 		return r;
-	run_poststop(ref);
+	end_saved(ref);
 	return state_remove(state, ref, e);
 }
 

@@ -453,8 +453,6 @@ int boot_ask(struct sandbox *s, struct err *e)
 
 int boot_result(struct sandbox *s, struct err *e)
 {
-	int r;
-
 	if (s->boot.late)
 		return boot_limit_error(s, e);
 	if (!s->boot.e.code) {
@@ -462,8 +460,7 @@ int boot_result(struct sandbox *s, struct err *e)
 		return 0;
 	}
 	*e = s->boot.e;
-	r = sandbox_call_error(s, e);
-	return r == -ETIMEDOUT && !s->timed_out ? boot_limit_error(s, e) : r;
+	return sandbox_call_error(s, e);
 }
 
 int stage_boot(struct sandbox *s, struct err *e)

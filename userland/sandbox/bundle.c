@@ -14,6 +14,7 @@
 #include "base/vmspec.h"
 #include "oci/pb.h"
 #include "oci/spec.h"
+#include "sandbox/host_cgroup.h"
 
 #define POD_CPU_SHARES 1024u /* of one CPU, as Kubernetes asks for them */
 
@@ -318,17 +319,20 @@ void bundle_hooks_free(Microvm__Hooks *hooks)
 		microvm__hooks__free_unpacked(hooks, NULL);
 }
 
-int bundle_hooks(const char *text, size_t len, Microvm__Hooks **hooks, struct err *e)
+int bundle_saved(const char *text, size_t len, Microvm__Hooks **hooks, char **cgroup, struct err *e)
 {
 	Microvm__Spec *spec;
 	int r = oci_spec_parse_hooked(text, len, &spec, e);
 
 	*hooks = NULL;
+	*cgroup = NULL;
 	if (r)
 		return r;
-	*hooks = split_hooks(spec);
+	r = host_cgroup_folder(spec->linux->cgroups_path, cgroup, e);
+	if (!r)
+		*hooks = split_hooks(spec);
 	oci_spec_free(spec);
-	return 0;
+	return r;
 }
 
 /* ---- all of it ------------------------------------------------------------------------------------------------------------ */
@@ -344,11 +348,13 @@ int bundle_parse(const char *path, const char *text, size_t len, struct bundle *
 	root = b->spec->root->path;
 	b->rootfs = root[0] == '/' ? xstrdup(root) : xasprintf("%s/%s", path, root);
 	b->hooks = split_hooks(b->spec);
-	/* A place in the host's tree of cgroups; in the guest the container has the agent's. */
+	r = host_cgroup_folder(b->spec->linux->cgroups_path, &b->cgroup, e);
+	/* In the guest the container has the agent's. */
 	pb_set(&b->spec->linux->cgroups_path, xstrdup(""));
 	b->in_pod = b->in_pod && annotation(b->spec, BUNDLE_POD_ID);
 	b->pause = b->in_pod && str_eq(annotation(b->spec, BUNDLE_CONTAINER_TYPE), "sandbox");
-	r = check_namespaces(b, e);
+	if (!r)
+		r = check_namespaces(b, e);
 	if (!r)
 		r = check_devices(b->spec->linux, e);
 	if (!r)
@@ -432,6 +438,7 @@ void bundle_free(struct bundle *b)
 	free(b->config);
 	free(b->rootfs);
 	free(b->netns);
+	free(b->cgroup);
 	oci_spec_free(b->spec);
 	bundle_hooks_free(b->hooks);
 	*b = (struct bundle){ 0 };

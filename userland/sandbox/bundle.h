@@ -35,6 +35,7 @@ struct bundle {
 	Microvm__Hooks *hooks; /* the host's: all but startContainer; NULL: none */
 	bool in_pod;	       /* its namespaces with a path are those of a pod's first container */
 	bool pause;	       /* of a pod: the container that stands for it, and has no work to do */
+	char *cgroup;	       /* of the host, below that of all cgroups; NULL: none is named */
 	char *netns;	       /* a network namespace of the engine's; NULL: a new one */
 	uint64_t mem_bytes, nano_cpus; /* of the VM; 0: the default */
 };
@@ -69,8 +70,8 @@ int bundle_parse(const char *path, const char *text, size_t len, struct bundle *
 void bundle_options(struct bundle *b, struct run_options *o);
 /* Whether its source is a file or folder of the host. */
 bool bundle_mount_is_bind(const Microvm__Mount *m);
-/* Only the hooks of a saved config.json; NULL: none. */
-int bundle_hooks(const char *text, size_t len, Microvm__Hooks **hooks, struct err *e);
+/* Of a saved config.json what its end needs: the hooks of the host, and the cgroup; both may be NULL. */
+int bundle_saved(const char *text, size_t len, Microvm__Hooks **hooks, char **cgroup, struct err *e);
 void bundle_hooks_free(Microvm__Hooks *hooks);
 
 #endif

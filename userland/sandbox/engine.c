@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Stages of a sandbox that an engine made from a bundle: its network namespace, terminal and hooks, and the time between
+ * Stages of a sandbox that an engine made from a bundle: its cgroup, network namespace, terminal and hooks, and the time between
  * "create" and "start". Without a bundle they do nothing.
  */
 #include <errno.h>
@@ -65,6 +65,8 @@ int stage_engine(struct sandbox *s, struct err *e)
 	if (!o->bundle)
 		return 0;
 	r = keep_config(s, e);
+	if (!r && o->bundle->cgroup)
+		r = host_cgroup_enter(&s->cgroup, o->bundle->cgroup, e);
 	if (!r)
 		r = enter_netns(s, e);
 	if (!r && o->process.console_socket)
@@ -76,6 +78,7 @@ void undo_engine(struct sandbox *s)
 {
 	control_stop(s);
 	cleanup_closep(&s->host_netns_fd);
+	host_cgroup_leave(&s->cgroup);
 }
 
 /* ---- hooks ------------------------------------------------------------------------------------------------------------ */

@@ -80,6 +80,7 @@ void sandbox_init(struct sandbox *s, const struct sandbox_paths *paths, const st
 		.kvm_fd = -1,
 		.network = NETWORK_INIT,
 		.ready_fd = -1,
+		.cgroup = HOST_CGROUP_INIT,
 		.host_netns_fd = -1,
 		.control_listen_fd = -1,
 		.control_conn = -1,

@@ -12,6 +12,7 @@
 #include "image/image.h"
 #include "io/loop.h"
 #include "sandbox/console.h"
+#include "sandbox/host_cgroup.h"
 #include "sandbox/network.h"
 #include "sandbox/sandbox.h"
 #include "sandbox/shares.h"
@@ -51,6 +52,7 @@ struct sandbox {
 	struct loop_op ready_op;
 
 	/* engine: of a bundle */
+	struct host_cgroup cgroup;
 	int host_netns_fd;
 	int control_listen_fd, control_conn;
 	struct loop_op control_op;

@@ -14,6 +14,8 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/util.h"
+#include "sandbox/bundle.h"
+#include "sandbox/host_cgroup.h"
 #include "sandbox/state.h"
 #include "shim/api.h"
 #include "shim/commands.h"
@@ -114,7 +116,20 @@ static void sweep(void)
 		state_close(state);
 }
 
-static void clean_up(const char *id)
+/* The first container of a pod has the cgroup: of any other this finds none. */
+static void remove_cgroup(void)
+{
+	struct err e = ERR_INIT;
+	struct bundle b;
+
+	if (bundle_load_config(".", &b, &e))
+		return;
+	host_cgroup_remove(b.cgroup);
+	bundle_free(&b);
+}
+
+/* False: it goes on, with other containers, or is about to end as it should. */
+static bool end_shim(const char *id)
 {
 	_cleanup_free_ char *path = NULL;
 	struct err e = ERR_INIT;
@@ -122,17 +137,18 @@ static void clean_up(const char *id)
 
 	if (shim_read_address(".", &path, &e) || !path) {
 		kill_shim(); /* it died between its start and that file, or never was */
-		return;
+		return true;
 	}
 	fd = shim_connect(path, 0);
-	/* A shim that has ended as it should has left nothing. */
+	/* A shim that has come to its end has left nothing, unless it was killed right there. */
 	if (fd == -ENOENT)
-		return;
+		return true;
 	if (fd >= 0 && ask_shim(fd, id))
-		return;
+		return false;
 	kill_shim();
 	unlink(path);
 	sweep();
+	return true;
 }
 
 static int print_response(struct err *e)
@@ -156,6 +172,7 @@ int shim_delete(const struct shim_options *o, struct err *e)
 		return err_set(e, EINVAL, "-id: which container?");
 	if (o->bundle && chdir(o->bundle) < 0)
 		return errno == ENOENT ? print_response(e) : err_errno(e, errno, "-bundle %s", o->bundle);
-	clean_up(o->id);
+	if (end_shim(o->id))
+		remove_cgroup();
 	return print_response(e);
 }

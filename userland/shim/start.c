@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/util.h"
 #include "sandbox/bundle.h"
+#include "sandbox/host_cgroup.h"
 #include "sandbox/state.h"
 #include "shim/commands.h"
 #include "shim/serve.h"
@@ -157,7 +158,8 @@ static void log_to_containerd(void)
 	log_to_fd(fifo >= 0 && !fstat(fifo, &st) && S_ISFIFO(st.st_mode) ? take_fd(&fifo) : -1);
 }
 
-static _Noreturn void serve(const struct shim_options *o, const struct bundle *b, const char *path, int listen_fd)
+static _Noreturn void serve(const struct shim_options *o, const struct bundle *b, const char *path, int listen_fd,
+			    struct host_cgroup *cgroup)
 {
 	const struct serve_config config = {
 		.id = o->id,
@@ -179,6 +181,7 @@ static _Noreturn void serve(const struct shim_options *o, const struct bundle *b
 	adjust_oom_score();
 	if (shim_serve(&config, &e))
 		log_error("%s", e.msg);
+	host_cgroup_leave(cgroup);
 	_exit(e.code ? 1 : 0);
 }
 
@@ -186,7 +189,8 @@ static int start_own(const struct shim_options *o, const struct bundle *b, struc
 {
 	_cleanup_free_ char *path = NULL;
 	_cleanup_close_ int pid_fd = lock_pid_file(e), fd = -1;
-	pid_t pid;
+	struct host_cgroup cgroup = HOST_CGROUP_INIT;
+	pid_t pid = -1;
 	int r = 0;
 
 	if (pid_fd < 0)
@@ -194,20 +198,27 @@ static int start_own(const struct shim_options *o, const struct bundle *b, struc
 	fd = listen_somewhere(&path, e);
 	if (fd < 0 || !path)
 		return fd;
-	pid = fork();
+	/* The shim is born in it: who calls this one is told why that can't be. */
+	if (b->cgroup)
+		r = host_cgroup_enter(&cgroup, b->cgroup, e);
+	if (!r)
+		pid = fork();
 	if (!pid)
-		serve(o, b, path, fd);
-	if (pid < 0)
+		serve(o, b, path, fd, &cgroup);
+	if (!r && pid < 0)
 		r = err_errno(e, errno, "cannot start the shim");
 	if (!r && write_pid(pid_fd, pid))
 		r = err_set(e, EIO, "cannot write " SHIM_PID_FILE);
 	if (!r)
 		r = tell_address(path, e);
-	if (!r)
+	if (!r) {
+		host_cgroup_forget(&cgroup);
 		return 0;
+	}
 	unlink(path);
 	if (pid > 0)
 		kill(pid, SIGKILL);
+	host_cgroup_leave(&cgroup);
 	return r;
 }
 
