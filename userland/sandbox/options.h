@@ -38,6 +38,7 @@ struct process_options {
 #define SANDBOX_STOP_TIMEOUT_NS 10000000000ull
 
 struct bundle;
+struct state_ref;
 
 struct run_options {
 	struct process_options process;
@@ -75,6 +76,7 @@ struct run_options {
 	char *cidfile;
 	bool remove;	       /* --rm */
 	struct bundle *bundle; /* what the container is, in place of image, rootfs and config; NULL: none */
+	const struct state_ref *join; /* the sandbox whose VM it is to be in (join.h); NULL: it gets one of its own */
 	bool hold;	       /* with detach: created only, until sandbox_start() */
 	bool sig_proxy;
 };
