@@ -179,6 +179,9 @@ test_docker() { # limit 400 s
 	run docker exec box sh -c 'ls /host/out; cat /etc/hostname; exit 6'
 	status_is 6
 	out_has /host/out
+	run docker run --runtime microvm --rm --network container:box busybox:lab readlink /proc/self/ns/net
+	status_is 0
+	is "$out" "$(docker exec box readlink /proc/self/ns/net)" "a network namespace that is joined"
 	run docker pause box
 	status_is 0
 	run docker unpause box

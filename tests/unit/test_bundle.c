@@ -128,7 +128,11 @@ END_TEST
 static struct state_ref others[] = {
 	{ .alive = true, .record = { .id = "first", .name = (char *)"n1", .supervisor_pid = 7, .init_pid = 41 } },
 	{ .alive = true,
-	  .record = { .id = "second", .name = (char *)"n2", .vm = (char *)"first", .supervisor_pid = 8, .init_pid = 42 } },
+	  .record = { .id = "second",
+		      .name = (char *)"n2",
+		      .vm = (char *)"first",
+		      .supervisor_pid = 8,
+		      .init_pid = 42 } },
 	{ .alive = true, .record = { .id = "third", .name = (char *)"n3", .supervisor_pid = 9, .init_pid = 43 } },
 	{ .record = { .id = "dead", .name = (char *)"n4", .supervisor_pid = 10, .init_pid = 44 } },
 	{ .alive = true, .record = { .id = "new", .name = (char *)"n5", .supervisor_pid = 11 } },
@@ -191,9 +195,9 @@ START_TEST(namespaces_of_others)
 	} cases[] = {
 		{ "/proc/7/ns/ipc", "/proc/9/ns/uts", "", "uts of /proc/9/ns/uts: container n3" },
 		{ "/proc/8/ns/ipc", "", "/proc/9/ns/net", "network of /proc/9/ns/net: container n3" },
-		{ "/proc/1/ns/ipc", "", "", "ipc of /proc/1/ns/ipc" },    /* the host's */
-		{ "/proc/10/ns/ipc", "", "", "ipc of /proc/10/ns/ipc" },  /* of one that has ended */
-		{ "/proc/11/ns/ipc", "", "", "ipc of /proc/11/ns/ipc" },  /* of one that is still being made */
+		{ "/proc/1/ns/ipc", "", "", "ipc of /proc/1/ns/ipc" },	 /* the host's */
+		{ "/proc/10/ns/ipc", "", "", "ipc of /proc/10/ns/ipc" }, /* of one that has ended */
+		{ "/proc/11/ns/ipc", "", "", "ipc of /proc/11/ns/ipc" }, /* of one that is still being made */
 		{ "/run/ipcns/x", "", "", "ipc of /run/ipcns/x" },
 	};
 	struct err e = ERR_INIT;

@@ -33,7 +33,7 @@ static const struct {
 	const char *type, *file; /* in config.json, in /proc/PID/ns */
 	bool needed;		 /* without it the container would have the host's */
 } namespaces[] = {
-	{ "pid", "pid", true },	  { "network", "net", true }, { "ipc", "ipc", true },	    { "uts", "uts", true },
+	{ "pid", "pid", true },	  { "network", "net", true }, { "ipc", "ipc", true },	     { "uts", "uts", true },
 	{ "mount", "mnt", true }, { "user", "user", false },  { "cgroup", "cgroup", false }, { "time", "time", false },
 };
 

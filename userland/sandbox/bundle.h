@@ -34,10 +34,10 @@ struct bundle {
 	char *rootfs;	       /* absolute */
 	Microvm__Spec *spec;   /* what the agent gets; taken by the sandbox */
 	Microvm__Hooks *hooks; /* the host's: all but startContainer; NULL: none */
-	bool joins;	       /* may join others' VMs: a path of /proc/PID/ns stays, which may be that of a container */
-	bool in_pod;	       /* its namespaces with a path are those of a pod's first container */
-	bool pause;	       /* of a pod: the container that stands for it, and has no work to do */
-	char *netns;	       /* a network namespace of the engine's; NULL: a new one */
+	bool joins;  /* may join others' VMs: a path of /proc/PID/ns stays, which may be that of a container */
+	bool in_pod; /* its namespaces with a path are those of a pod's first container */
+	bool pause;  /* of a pod: the container that stands for it, and has no work to do */
+	char *netns; /* a network namespace of the engine's; NULL: a new one */
 	uint64_t mem_bytes, nano_cpus; /* of the VM; 0: the default */
 };
 

@@ -74,10 +74,10 @@ struct run_options {
 	uint64_t timeout_ns; /* of the whole run; 0: none */
 	char *network;	     /* NULL or "none" */
 	char *cidfile;
-	bool remove;	       /* --rm */
-	struct bundle *bundle; /* what the container is, in place of image, rootfs and config; NULL: none */
+	bool remove;		      /* --rm */
+	struct bundle *bundle;	      /* what the container is, in place of image, rootfs and config; NULL: none */
 	const struct state_ref *join; /* the sandbox whose VM it is to be in (join.h); NULL: it gets one of its own */
-	bool hold;	       /* with detach: created only, until sandbox_start() */
+	bool hold;		      /* with detach: created only, until sandbox_start() */
 	bool sig_proxy;
 };
 

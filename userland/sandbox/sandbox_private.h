@@ -81,7 +81,7 @@ struct sandbox {
 
 	/* storage */
 	const Microvm__Linux *pod_linux; /* whose sysctls are the guest's own; NULL: none; until its boot */
-	size_t first_share;    /* the number of its first share; another one's VM has others, too */
+	size_t first_share;		 /* the number of its first share; another one's VM has others, too */
 	bool grows;	       /* a pod: shares come and go while it runs, in a tree on its folder (share_tree.h) */
 	struct vmm fsd;	       /* microvm-fsd */
 	int fsd_fd;	       /* the VMM's end of the connection to it; -1: there is no share */
