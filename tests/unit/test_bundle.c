@@ -228,6 +228,7 @@ END_TEST
 START_TEST(sizes)
 {
 	struct bundle b;
+	int i;
 
 	take(NAMESPACES NETWORK, "", "", &b);
 	ck_assert_uint_eq(b.mem_bytes, 0);
@@ -246,6 +247,19 @@ START_TEST(sizes)
 	take(NAMESPACES NETWORK, "\"resources\":{\"memory\":{\"limit\":9223372036854775807}}", "", &b);
 	ck_assert_uint_eq(b.mem_bytes, INT64_MAX + BUNDLE_MEM_OVERHEAD);
 	bundle_free(&b);
+	/* A pod of podman's; who can't have others in its VM needs no more than any. */
+	for (i = 0; i < 2; i++) {
+		_cleanup_free_ char *text =
+			xasprintf("{\"ociVersion\":\"1.0.2\",\"root\":{\"path\":\"r\"},\"process\":{\"args\":"
+				  "[\"/catatonit\",\"-P\"],\"cwd\":\"/\"},\"linux\":{\"namespaces\":[%s]}}",
+				  NAMESPACES NETWORK);
+		struct err e = ERR_INIT;
+
+		b = (struct bundle){ .joins = i };
+		ck_assert_msg(!bundle_parse("/b", text, strlen(text), &b, &e), "%s", e.msg);
+		ck_assert_uint_eq(b.mem_bytes, i ? BUNDLE_POD_MEM : 0);
+		bundle_free(&b);
+	}
 	refuse(NAMESPACES NETWORK, "", "\"annotations\":{\"io.microvm.memory\":\"much\"}", EINVAL, BUNDLE_MEMORY);
 	refuse(NAMESPACES NETWORK, "", "\"annotations\":{\"io.microvm.cpus\":\"0\"}", EINVAL, BUNDLE_CPUS);
 }

@@ -243,6 +243,15 @@ static void give_cpus(struct bundle *b, uint64_t part, uint64_t whole)
 	b->nano_cpus = min_t(uint64_t, n, VMSPEC_VCPUS_MAX) * 1000000000;
 }
 
+/* podman says nothing else of a container that only holds a pod's namespaces, and to which others come. */
+static bool only_waits(const Microvm__Process *p)
+{
+	const char *program = p->n_args ? p->args[0] : "", *slash = strrchr(program, '/');
+
+	program = slash ? slash + 1 : program;
+	return (str_eq(program, "catatonit") && p->n_args > 1 && str_eq(p->args[1], "-P")) || str_eq(program, "pause");
+}
+
 static void size_by_limits(struct bundle *b)
 {
 	const Microvm__Resources *res = b->spec->linux->resources;
@@ -251,6 +260,8 @@ static void size_by_limits(struct bundle *b)
 
 	if (limit)
 		b->mem_bytes = bundle_mem_for_limit(limit);
+	else if (b->joins && only_waits(b->spec->process))
+		b->mem_bytes = BUNDLE_POD_MEM;
 	if (cpu && cpu->quota && cpu->quota->value > 0 && cpu->period && cpu->period->value)
 		give_cpus(b, (uint64_t)cpu->quota->value, cpu->period->value);
 }

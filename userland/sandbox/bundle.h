@@ -25,6 +25,8 @@
 /* A container of a pod names it so (containerd's CRI plugin). */
 #define BUNDLE_POD_ID "io.kubernetes.cri.sandbox-id"
 #define BUNDLE_CONTAINER_TYPE "io.kubernetes.cri.container-type" /* "sandbox": the pod's own */
+/* Of the VM of a container that others are expected to join, and that has no limit of its own. */
+#define BUNDLE_POD_MEM (512ull << 20)
 /* What a guest needs besides its container's limit: kernel, agent, page tables. */
 #define BUNDLE_MEM_OVERHEAD (64ull << 20)
 
