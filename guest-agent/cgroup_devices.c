@@ -4,13 +4,12 @@
  * and mknod. The rules are an ordered list of which the last match counts, so the program tries them from the end.
  */
 #include <errno.h>
-#include <linux/bpf.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/bpf.h"
 #include "base/cleanup.h"
 #include "base/util.h"
 #include "guest-agent/cgroup.h"
@@ -42,13 +41,7 @@ static const struct rule defaults[] = {
 	{ true, 'c', 136, -1, ACC_ALL },
 };
 
-#define INSN(op, d, s, o, i) ((struct bpf_insn){ .code = (op), .dst_reg = (d), .src_reg = (s), .off = (o), .imm = (i) })
-#define LOAD(d, field) INSN(BPF_LDX | BPF_MEM | BPF_W, d, BPF_REG_1, offsetof(struct bpf_cgroup_dev_ctx, field), 0)
-#define MOVE(d, s) INSN(BPF_ALU64 | BPF_MOV | BPF_X, d, s, 0, 0)
-#define SET(d, i) INSN(BPF_ALU64 | BPF_MOV | BPF_K, d, 0, 0, i)
-#define AND(d, i) INSN(BPF_ALU | BPF_AND | BPF_K, d, 0, 0, i)
-#define SHIFT_RIGHT(d, i) INSN(BPF_ALU | BPF_RSH | BPF_K, d, 0, 0, i)
-#define EXIT() INSN(BPF_JMP | BPF_EXIT, 0, 0, 0, 0)
+#define LOAD_FIELD(d, field) BPF_LOAD(d, BPF_REG_1, offsetof(struct bpf_cgroup_dev_ctx, field))
 
 static size_t put_rule(struct bpf_insn *p, const struct rule *r, bool *always)
 {
@@ -56,28 +49,28 @@ static size_t put_rule(struct bpf_insn *p, const struct rule *r, bool *always)
 
 	if (r->type != 'a') {
 		jumps[jumps_n++] = n;
-		p[n++] = INSN(BPF_JMP | BPF_JNE | BPF_K, BPF_REG_2, 0, 0,
-			      r->type == 'b' ? BPF_DEVCG_DEV_BLOCK : BPF_DEVCG_DEV_CHAR);
+		p[n++] = BPF_INSN(BPF_JMP | BPF_JNE | BPF_K, BPF_REG_2, 0, 0,
+				  r->type == 'b' ? BPF_DEVCG_DEV_BLOCK : BPF_DEVCG_DEV_CHAR);
 	}
 	/* Allowed is what lies within the rule's access, denied what touches it. */
 	if (r->access != ACC_ALL) {
-		p[n++] = MOVE(BPF_REG_1, BPF_REG_3);
-		p[n++] = AND(BPF_REG_1, (int)r->access);
+		p[n++] = BPF_MOVE(BPF_REG_1, BPF_REG_3);
+		p[n++] = BPF_AND_WITH(BPF_REG_1, (int)r->access);
 		jumps[jumps_n++] = n;
-		p[n++] = r->allow ? INSN(BPF_JMP | BPF_JNE | BPF_X, BPF_REG_1, BPF_REG_3, 0, 0)
-				  : INSN(BPF_JMP | BPF_JEQ | BPF_K, BPF_REG_1, 0, 0, 0);
+		p[n++] = r->allow ? BPF_INSN(BPF_JMP | BPF_JNE | BPF_X, BPF_REG_1, BPF_REG_3, 0, 0)
+				  : BPF_INSN(BPF_JMP | BPF_JEQ | BPF_K, BPF_REG_1, 0, 0, 0);
 	}
 	if (r->major >= 0) {
 		jumps[jumps_n++] = n;
-		p[n++] = INSN(BPF_JMP | BPF_JNE | BPF_K, BPF_REG_4, 0, 0, (int)r->major);
+		p[n++] = BPF_INSN(BPF_JMP | BPF_JNE | BPF_K, BPF_REG_4, 0, 0, (int)r->major);
 	}
 	if (r->minor >= 0) {
 		jumps[jumps_n++] = n;
-		p[n++] = INSN(BPF_JMP | BPF_JNE | BPF_K, BPF_REG_5, 0, 0, (int)r->minor);
+		p[n++] = BPF_INSN(BPF_JMP | BPF_JNE | BPF_K, BPF_REG_5, 0, 0, (int)r->minor);
 	}
 	*always = !jumps_n;
-	p[n++] = SET(BPF_REG_0, r->allow);
-	p[n++] = EXIT();
+	p[n++] = BPF_SET(BPF_REG_0, r->allow);
+	p[n++] = BPF_RETURN();
 	for (i = 0; i < jumps_n; i++)
 		p[jumps[i]].off = (short)(n - jumps[i] - 1);
 	return n;
@@ -88,18 +81,18 @@ static size_t put_program(struct bpf_insn *p, const struct rule *rules, size_t n
 	bool always = false;
 	size_t len = 0;
 
-	p[len++] = LOAD(BPF_REG_2, access_type);
-	p[len++] = MOVE(BPF_REG_3, BPF_REG_2);
-	p[len++] = AND(BPF_REG_2, 0xffff);
-	p[len++] = SHIFT_RIGHT(BPF_REG_3, 16);
-	p[len++] = LOAD(BPF_REG_4, major);
-	p[len++] = LOAD(BPF_REG_5, minor);
+	p[len++] = LOAD_FIELD(BPF_REG_2, access_type);
+	p[len++] = BPF_MOVE(BPF_REG_3, BPF_REG_2);
+	p[len++] = BPF_AND_WITH(BPF_REG_2, 0xffff);
+	p[len++] = BPF_SHIFT_RIGHT(BPF_REG_3, 16);
+	p[len++] = LOAD_FIELD(BPF_REG_4, major);
+	p[len++] = LOAD_FIELD(BPF_REG_5, minor);
 	/* What follows a rule that always matches would be unreachable, which the verifier refuses. */
 	while (n-- && !always)
 		len += put_rule(p + len, &rules[n], &always);
 	if (!always) {
-		p[len++] = SET(BPF_REG_0, 0);
-		p[len++] = EXIT();
+		p[len++] = BPF_SET(BPF_REG_0, 0);
+		p[len++] = BPF_RETURN();
 	}
 	return len;
 }
@@ -131,25 +124,6 @@ static int parse_rule(const Microvm__DeviceRule *m, struct rule *r, struct err *
 	return 0;
 }
 
-static int bpf_call(int cmd, union bpf_attr *attr)
-{
-	return (int)syscall(SYS_bpf, cmd, attr, sizeof(*attr));
-}
-
-static int load_program(const struct bpf_insn *p, size_t len)
-{
-	union bpf_attr attr;
-	int fd;
-
-	memset(&attr, 0, sizeof(attr));
-	attr.prog_type = BPF_PROG_TYPE_CGROUP_DEVICE;
-	attr.insns = (uintptr_t)p;
-	attr.insn_cnt = (uint32_t)len;
-	attr.license = (uintptr_t) "Apache-2.0";
-	fd = bpf_call(BPF_PROG_LOAD, &attr);
-	return fd < 0 ? -errno : fd;
-}
-
 int cgroup_devices_apply(struct cgroup *g, Microvm__DeviceRule *const *list, size_t n, struct err *e)
 {
 	_cleanup_free_ struct rule *rules = NULL;
@@ -170,7 +144,7 @@ int cgroup_devices_apply(struct cgroup *g, Microvm__DeviceRule *const *list, siz
 	memcpy(rules + n, defaults, sizeof(defaults));
 	n += ARRAY_SIZE(defaults);
 	program = xcalloc(n * INSNS_PER_RULE + 8, sizeof(*program));
-	fd = load_program(program, put_program(program, rules, n));
+	fd = bpf_load(BPF_PROG_TYPE_CGROUP_DEVICE, 0, program, put_program(program, rules, n));
 	if (fd < 0)
 		return err_errno(e, -fd, "cgroup %s: the kernel does not take the program of its devices", g->name);
 	memset(&attr, 0, sizeof(attr));
@@ -179,8 +153,9 @@ int cgroup_devices_apply(struct cgroup *g, Microvm__DeviceRule *const *list, siz
 	attr.attach_type = BPF_CGROUP_DEVICE;
 	attr.attach_flags = BPF_F_ALLOW_MULTI | (g->device_prog >= 0 ? BPF_F_REPLACE : 0);
 	attr.replace_bpf_fd = g->device_prog >= 0 ? (uint32_t)g->device_prog : 0;
-	if (bpf_call(BPF_PROG_ATTACH, &attr) < 0)
-		return err_errno(e, errno, "cgroup %s: its devices can't be limited", g->name);
+	r = bpf_call(BPF_PROG_ATTACH, &attr);
+	if (r < 0)
+		return err_errno(e, -r, "cgroup %s: its devices can't be limited", g->name);
 	cleanup_closep(&g->device_prog);
 	g->device_prog = take_fd(&fd);
 	return 0;

@@ -113,6 +113,16 @@ static void stdio_stream_accepted(struct loop_op *op, int res)
 	loop_accept(s->loop, op, s->stdio_fd);
 }
 
+static void tcp_stream_accepted(struct loop_op *op, int res)
+{
+	struct server *s = container_of(op, struct server, tcp_accept);
+	int fd = accepted(s, res, "tcp");
+
+	if (fd >= 0)
+		tcp_accepted(&s->tcp, fd);
+	loop_accept(s->loop, op, s->tcp_fd);
+}
+
 static uint32_t control_port(const struct server *s)
 {
 	return s->config.control_port ? s->config.control_port : GUEST_CONTROL_PORT;
@@ -140,14 +150,17 @@ int server_open(struct server *s, const struct server_config *config, struct err
 {
 	const struct transport *t = config->transport;
 
-	*s = (struct server){ .config = *config, .rpc_fd = -1, .stdio_fd = -1, .control_fd = -1 };
-	/* Listening comes first: a host that sees the connection may use both ports at once. */
+	*s = (struct server){ .config = *config, .rpc_fd = -1, .stdio_fd = -1, .tcp_fd = -1, .control_fd = -1 };
+	/* Listening comes first: a host that sees the connection may use all ports at once. */
 	s->rpc_fd = t->listen(GUEST_RPC_PORT, config->transport_arg);
 	if (s->rpc_fd < 0)
 		return err_errno(e, s->rpc_fd, "vsock port %u; does the guest kernel have vsock?", GUEST_RPC_PORT);
 	s->stdio_fd = t->listen(GUEST_STDIO_PORT, config->transport_arg);
 	if (s->stdio_fd < 0)
 		return err_errno(e, s->stdio_fd, "vsock port %u", GUEST_STDIO_PORT);
+	s->tcp_fd = t->listen(GUEST_TCP_PORT, config->transport_arg);
+	if (s->tcp_fd < 0)
+		return err_errno(e, s->tcp_fd, "vsock port %u", GUEST_TCP_PORT);
 	if (config->connecting)
 		config->connecting(config->arg);
 	s->control_fd = t->connect(control_port(s), config->transport_arg);
@@ -261,16 +274,19 @@ int server_start(struct server *s, struct loop *loop, struct err *e)
 	if (r < 0)
 		return err_errno(e, r, "signalfd");
 	s->loop = loop;
+	s->tcp.loop = loop;
 	s->tasks.ended = task_ended;
 	s->tasks.ended_arg = s;
 	loop_op_init(&s->rpc_accept, rpc_accepted);
 	loop_op_init(&s->stdio_accept, stdio_stream_accepted);
+	loop_op_init(&s->tcp_accept, tcp_stream_accepted);
 	loop_op_init(&s->control_connect, control_connected);
 	loop_op_init(&s->stop_timer, stop_time);
 	loop_op_init(&s->stop_check, stop_check);
 	loop_op_init(&s->last_timer, last_time);
 	loop_accept(loop, &s->rpc_accept, s->rpc_fd);
 	loop_accept(loop, &s->stdio_accept, s->stdio_fd);
+	loop_accept(loop, &s->tcp_accept, s->tcp_fd);
 	loop_poll(loop, &s->control_connect, s->control_fd, POLLOUT);
 	return 0;
 }

@@ -11,6 +11,7 @@
 
 #include "base/err.h"
 #include "guest-agent/tasks.h"
+#include "guest-agent/tcp.h"
 #include "io/loop.h"
 #include "rpc/ttrpc.h"
 
@@ -43,8 +44,9 @@ struct connection;
 struct server {
 	struct loop *loop;
 	struct server_config config;
-	int rpc_fd, stdio_fd, control_fd;
-	struct loop_op rpc_accept, stdio_accept, control_connect;
+	int rpc_fd, stdio_fd, tcp_fd, control_fd;
+	struct loop_op rpc_accept, stdio_accept, tcp_accept, control_connect;
+	struct tcp tcp;
 	struct connection *connections;
 	unsigned int connections_n;
 	struct connection *control;

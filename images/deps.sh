@@ -8,7 +8,7 @@ packages=(
 	build-essential pkg-config clang llvm libclang-rt-14-dev gperf
 	liburing-dev libjson-c-dev libprotobuf-c-dev protobuf-c-compiler libarchive-dev libseccomp-dev libcap-dev libssl-dev check
 	# containerd's API, and containerd itself to test with
-	golang-github-containerd-containerd-dev libprotobuf-dev containerd python3-grpcio containernetworking-plugins
+	golang-github-containerd-containerd-dev libprotobuf-dev containerd python3-grpcio python3-websocket containernetworking-plugins
 	# the guest kernel and the module
 	linux-source-6.12 bc bison flex libelf-dev cpio kmod xz-utils zstd sparse
 	# images

@@ -276,6 +276,10 @@ test_cri_pod() { # limit 500 s
 	is "$(busybox wget -qO- "http://$address:8080")" "from one"
 	run in_pod "$two" wget -qO- "http://$address:8080"
 	is "$(jq -r .stdout <<<"$out")" "from one"
+	# As kubectl does: to the loopback, whatever listens there.
+	run cri PortForward "$(jq -nc --arg p "$pod" '{pod_sandbox_id: $p, port: [8080]}')"
+	status_is 0
+	is "$(printf 'GET / HTTP/1.0\r\n\r\n' | "$(dirname "${BASH_SOURCE[0]}")/port-forward.py" "$(jq -r .url <<<"$out")" | tail -n 1)" "from one"
 	# Who shares the pod's pids has its own container's process as the first of them.
 	pid_mode=0
 	three=$(container "$pod" three 64 sleep 1000)

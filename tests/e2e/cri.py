@@ -42,6 +42,8 @@ MESSAGES = {
     "PodNetwork": {"ip": (1, str)},
     "PodSandboxStatus": {"id": (1, str), "state": (3, int), "network": (5, "PodNetwork")},
     "PodSandboxStatusResponse": {"status": (1, "PodSandboxStatus")},
+    "PortForwardRequest": {"pod_sandbox_id": (1, str), "port": (2, [int])},
+    "PortForwardResponse": {"url": (1, str)},
     "StatusRequest": {},
 }
 

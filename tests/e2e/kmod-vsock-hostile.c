@@ -247,7 +247,7 @@ static void test_kill_at_every_state(void)
 				kill(peer, SIGKILL);
 				/* What it had written comes before its end, once the guest has room. */
 				g.buf_alloc = 1u << 20;
-				if (state == NO_CREDIT)
+				if (state == NO_CREDIT || state == BOTH_WAYS)
 					guest_send(&g, VIRTIO_VSOCK_OP_CREDIT_UPDATE, 0, NULL, 0);
 			} else {
 				guest_send(&g, VIRTIO_VSOCK_OP_RST, 0, NULL, 0);

@@ -12,7 +12,7 @@
 #include "base/guest.h"
 #include "base/util.h"
 #include "sandbox/console.h"
-#include "sandbox/forward.h"
+#include "io/forward.h"
 #include "sandbox/module_path.h"
 #include "sandbox/output_log.h"
 #include "sandbox/process_env.h"

@@ -99,5 +99,8 @@ int agent_stdio_open(const char *path, const uint64_t *tokens, int *fds, unsigne
  */
 int agent_stdio_dial(const char *path, struct err *e);
 int agent_stdio_finish(int fd, const char *path, uint64_t token, uint64_t deadline_ns, struct err *e);
+/* Likewise, a connection to a TCP port of the guest's loopback. That nobody listens there shows as its end. */
+int agent_tcp_dial(const char *path, struct err *e);
+int agent_tcp_finish(int fd, const char *path, uint16_t port, uint64_t deadline_ns, struct err *e);
 
 #endif

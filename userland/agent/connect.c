@@ -170,13 +170,17 @@ uint64_t agent_stdio_token(void)
 	return token;
 }
 
-static int send_token(int fd, const char *path, uint64_t token, struct err *e)
+/* What the guest is to read before anything else. */
+static int finish(int fd, const char *path, uint32_t port, const void *first, size_t len, uint64_t deadline_ns,
+		  struct err *e)
 {
-	const uint64_t wire = htole64(token);
+	int r = dial_finish(fd, path, port, deadline_ns, e);
 
-	return send(fd, &wire, sizeof(wire), MSG_NOSIGNAL) == sizeof(wire)
+	if (r)
+		return r;
+	return send(fd, first, len, MSG_NOSIGNAL) == (ssize_t)len
 		       ? 0
-		       : err_errno(e, errno, "%s: standard stream", path);
+		       : err_errno(e, errno, "%s: a stream to port %u of the guest", path, port);
 }
 
 int agent_stdio_dial(const char *path, struct err *e)
@@ -186,9 +190,21 @@ int agent_stdio_dial(const char *path, struct err *e)
 
 int agent_stdio_finish(int fd, const char *path, uint64_t token, uint64_t deadline_ns, struct err *e)
 {
-	int r = dial_finish(fd, path, GUEST_STDIO_PORT, deadline_ns, e);
+	const uint64_t wire = htole64(token);
 
-	return r ? r : send_token(fd, path, token, e);
+	return finish(fd, path, GUEST_STDIO_PORT, &wire, sizeof(wire), deadline_ns, e);
+}
+
+int agent_tcp_dial(const char *path, struct err *e)
+{
+	return dial(path, GUEST_TCP_PORT, e);
+}
+
+int agent_tcp_finish(int fd, const char *path, uint16_t port, uint64_t deadline_ns, struct err *e)
+{
+	const uint16_t wire = htole16(port);
+
+	return finish(fd, path, GUEST_TCP_PORT, &wire, sizeof(wire), deadline_ns, e);
 }
 
 int agent_stdio_open(const char *path, const uint64_t *tokens, int *fds, unsigned int n, unsigned int timeout_ms,

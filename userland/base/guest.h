@@ -7,6 +7,7 @@
 #define GUEST_CONTROL_PORT 1u  /* on the host; the agent connects to it */
 #define GUEST_RPC_PORT 1024u   /* on the guest */
 #define GUEST_STDIO_PORT 1025u /* on the guest */
+#define GUEST_TCP_PORT 1026u   /* on the guest */
 #define GUEST_RESERVED_PORTS \
 	1024u /* on the host, behind vhost-vsock: those below are root's, and only those are let in */
 #define GUEST_STDIO_TOKEN_LEN 8u

@@ -10,13 +10,13 @@
 #include <linux/pkt_sched.h>
 #include <linux/tc_act/tc_mirred.h>
 #include <net/if.h>
-#include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/netns.h"
 #include "base/util.h"
 
 #define TAP_NAME "microvm%d"
@@ -31,20 +31,6 @@ static bool is_same_file(int a, int b)
 	struct stat x, y;
 
 	return !fstat(a, &x) && !fstat(b, &y) && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
-}
-
-/* Into the network's namespace; *back: the one that we were in. */
-static int enter(const struct network *n, int *back, struct err *e)
-{
-	*back = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
-	if (*back < 0 || setns(n->netns_fd, CLONE_NEWNET) < 0)
-		return err_errno(e, errno, "the container's network namespace");
-	return 0;
-}
-
-static int leave(int back, struct err *e)
-{
-	return setns(back, CLONE_NEWNET) < 0 ? err_errno(e, errno, "the network namespace that we came from") : 0;
 }
 
 static int open_netns(struct network *n, const char *path, int host_netns_fd, struct err *e)
@@ -264,10 +250,10 @@ int network_begin(struct network *n, const char *path, int host_netns_fd, unsign
 			n->fds[i][q] = -1;
 	r = open_netns(n, path, host_netns_fd, e);
 	if (!r)
-		r = enter(n, &back, e);
+		r = netns_enter(n->netns_fd, &back, e);
 	if (!r) {
 		r = carry(n, e);
-		left = leave(back, r ? NULL : e);
+		left = netns_leave(back, r ? NULL : e);
 		r = r ? r : left;
 	}
 	if (r || !n->network)
@@ -292,14 +278,14 @@ static void end_redirects(struct network *n)
 	struct err e = ERR_INIT;
 	size_t i;
 
-	if (!n->indexes[0] || enter(n, &back, &e))
+	if (!n->indexes[0] || netns_enter(n->netns_fd, &back, &e))
 		return;
 	fd = netlink_open();
 	/* An interface that is gone has taken it along. */
 	for (i = 0; fd >= 0 && i < NETWORK_INTERFACES_MAX; i++)
 		if (n->indexes[i])
 			qdisc(fd, RTM_DELQDISC, 0, n->indexes[i]);
-	if (leave(back, &e))
+	if (netns_leave(back, &e))
 		log_error("%s", e.msg);
 }
 

@@ -13,6 +13,7 @@
 #include "base/util.h"
 #include "oci/pb.h"
 #include "sandbox/balloon_target.h"
+#include "sandbox/loopback.h"
 #include "sandbox/sandbox_private.h"
 #include "sandbox/vmspec_build.h"
 
@@ -23,6 +24,7 @@ struct pod {
 	char *socket;
 	size_t next_share;
 	struct balloon_target memory;
+	struct loopback *loopback; /* NULL: it has no network namespace on the host, or the kernel can't */
 	bool told_ready, told_end;
 };
 
@@ -43,10 +45,21 @@ static void undo_tree(struct sandbox *s)
 
 static int stage_pod_network(struct sandbox *s, struct err *e)
 {
-	const struct pod *p = container_of(s, struct pod, s);
+	struct pod *p = container_of(s, struct pod, s);
 	const char *path = p->config.bundle->netns;
+	struct err none = ERR_INIT;
 
-	return path ? network_begin(&s->network, path, -1, vmspec_build_vcpus(s->options->nano_cpus), e) : 0;
+	if (!path)
+		return 0;
+	if (loopback_new(&p->loopback, path, &none))
+		log_warn("port forwards don't reach this pod: %s", none.msg);
+	return network_begin(&s->network, path, -1, vmspec_build_vcpus(s->options->nano_cpus), e);
+}
+
+static void undo_pod_network(struct sandbox *s)
+{
+	loopback_free(take_ptr(container_of(s, struct pod, s)->loopback));
+	undo_network(s);
 }
 
 static const struct stage pod_stages[] = {
@@ -54,7 +67,7 @@ static const struct stage pod_stages[] = {
 	{ "image", stage_image, undo_image },
 	{ "identity", stage_identity, undo_identity },
 	{ "tree", stage_tree, undo_tree }, /* in storage's place: what is shared comes later */
-	{ "network", stage_pod_network, undo_network },
+	{ "network", stage_pod_network, undo_pod_network },
 	{ "vmspec", stage_vmspec, undo_vmspec },
 	{ "spawn", stage_spawn, undo_spawn },
 	{ "boot", boot_ask, undo_boot },
@@ -81,6 +94,8 @@ static void on_booted(struct sandbox *s)
 	if (stream_broke(&s->boot.e) || s->vmm_gone)
 		return;
 	s->boot_over = !s->boot.e.code;
+	if (s->boot_over && p->loopback)
+		loopback_serve(p->loopback, s->loop, p->socket);
 	tell_ready(p, s->boot_over ? NULL : &s->boot.e);
 }
 

@@ -11,7 +11,7 @@
 
 #include "agent/agent.h"
 #include "io/loop.h"
-#include "sandbox/forward.h"
+#include "io/forward.h"
 #include "sandbox/output_log.h"
 
 struct stdio {

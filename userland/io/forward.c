@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "sandbox/forward.h"
+#include "io/forward.h"
 
 #include <errno.h>
 #include <poll.h>

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One direction of one standard stream: bytes from a fd to a fd, or to a function, as they are, with the end of the input
- * handed on as a half-close. One buffer, so a slow reader slows the writer and nothing piles up here.
+ * One direction of a stream: bytes from a fd to a fd, or to a function, as they are, with the end of the input handed on as
+ * a half-close. One buffer, so a slow reader slows the writer and nothing piles up here.
  */
-#ifndef SANDBOX_FORWARD_H
-#define SANDBOX_FORWARD_H
+#ifndef IO_FORWARD_H
+#define IO_FORWARD_H
 
 #include <stdbool.h>
 #include <stdint.h>
