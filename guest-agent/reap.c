@@ -142,6 +142,8 @@ static void exited(struct task_proc *p, int status)
 		answer(w->call, p);
 		free(w);
 	}
+	if (!p->exec_id[0] && t->abandoned)
+		tasks_bury(ts);
 	if (!p->exec_id[0] && ts->ended)
 		ts->ended(ts, ts->ended_arg);
 }
@@ -216,6 +218,7 @@ int tasks_init(struct tasks *ts, struct loop *loop)
 		return -errno;
 	loop_op_init(&ts->signal_poll, signal_done);
 	loop_op_init(&ts->reap_more, reap_more_done);
+	loop_op_init(&ts->bury, tasks_bury_done);
 	listen_for_children(ts);
 	return 0;
 }

@@ -26,6 +26,11 @@ struct server *server_of(struct connection *c)
 	return c->server;
 }
 
+const void *server_keeper(const struct connection *c)
+{
+	return c == c->server->control ? NULL : c;
+}
+
 /* ---- connections -------------------------------------------------------------------------------- */
 
 static void connection_closed(struct ttrpc_peer *peer, int reason, void *arg)
@@ -45,6 +50,8 @@ static void connection_closed(struct ttrpc_peer *peer, int reason, void *arg)
 		s->config.over(s->reason, s->config.arg);
 	} else if (s->control == c) {
 		server_stop(s, reason ? "the control connection broke" : "the control connection was closed");
+	} else {
+		tasks_abandon(&s->tasks, c);
 	}
 	free(c);
 }

@@ -15,7 +15,7 @@
 #include "io/loop.h"
 #include "rpc/ttrpc.h"
 
-#define CONNECTIONS_MAX 32u
+#define CONNECTIONS_MAX 128u /* an exec has one, and a container that joined the sandbox from outside */
 
 struct transport {
 	/* A listening socket for that port; an fd or negative errno. */
@@ -73,5 +73,7 @@ void server_destroy(struct server *s, struct ttrpc_call *call);
 /* service.c: serve() gets the connection */
 extern const struct ttrpc_service agent_service;
 struct server *server_of(struct connection *c);
+/* With whom that ends which is created by it: itself, or (NULL) the sandbox. */
+const void *server_keeper(const struct connection *c);
 
 #endif

@@ -135,7 +135,7 @@ static void serve_create_container(struct ttrpc_call *call, const ProtobufCMessa
 
 	if (refuse_new(s, call))
 		return;
-	r = tasks_create(&s->tasks, (const Microvm__CreateContainerRequest *)req, &pid, &e);
+	r = tasks_create(&s->tasks, (const Microvm__CreateContainerRequest *)req, server_keeper(arg), &pid, &e);
 	reply_pid(call, r, pid, &e);
 }
 

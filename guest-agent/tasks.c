@@ -135,7 +135,8 @@ static int check_create(struct tasks *ts, const Microvm__CreateContainerRequest 
 	return 0;
 }
 
-int tasks_create(struct tasks *ts, const Microvm__CreateContainerRequest *req, pid_t *pid, struct err *e)
+int tasks_create(struct tasks *ts, const Microvm__CreateContainerRequest *req, const void *keeper, pid_t *pid,
+		 struct err *e)
 {
 	struct container_io io;
 	struct stdio_set *set;
@@ -157,6 +158,7 @@ int tasks_create(struct tasks *ts, const Microvm__CreateContainerRequest *req, p
 	t->owner = ts;
 	snprintf(t->id, sizeof(t->id), "%s", req->id);
 	t->container = c;
+	t->keeper = keeper;
 	loop_op_init(&t->oom_poll, oom_done);
 	t->next = ts->first;
 	ts->first = t;
@@ -302,6 +304,47 @@ int tasks_remove(struct tasks *ts, const char *id, struct err *e)
 	if (t->started && !find_proc(t, "")->exited)
 		return err_set(e, EBUSY, "container %s: it is running; stop it first", id);
 	return remove_task(t, e);
+}
+
+/* ---- those whose keeper has gone --------------------------------------------------------------- */
+
+void tasks_abandon(struct tasks *ts, const void *keeper)
+{
+	struct task *t;
+
+	for (t = ts->first; t; t = t->next) {
+		struct task_proc *p = find_proc(t, "");
+		struct err e = ERR_INIT;
+
+		if (t->keeper != keeper)
+			continue;
+		t->keeper = NULL;
+		t->abandoned = true;
+		if (!p->exited && container_signal(t->container, p->pid, SIGKILL, true, &e))
+			log_warn("container %s: %s", t->id, e.msg);
+		tasks_bury(ts);
+	}
+}
+
+void tasks_bury(struct tasks *ts)
+{
+	if (!loop_op_busy(&ts->bury))
+		loop_defer(ts->loop, &ts->bury);
+}
+
+void tasks_bury_done(struct loop_op *op, int res)
+{
+	struct tasks *ts = container_of(op, struct tasks, bury);
+	struct task *t = ts->first;
+
+	while (t) {
+		struct task *next = t->next;
+		struct err e = ERR_INIT;
+
+		if (t->abandoned && find_proc(t, "")->exited && remove_task(t, &e))
+			log_warn("%s", e.msg);
+		t = next;
+	}
 }
 
 unsigned int tasks_running(const struct tasks *ts)

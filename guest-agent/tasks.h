@@ -41,6 +41,8 @@ struct task {
 	struct tasks *owner;
 	char id[EVENT_ID_MAX + 1];
 	struct container *container; /* NULL while it is being removed */
+	const void *keeper;	     /* NULL: nobody, or it has gone: */
+	bool abandoned;		     /* to be removed when its first process has ended */
 	bool started;
 	bool gone;		 /* removed; memory stays until oom_poll has ended */
 	struct task_proc *procs; /* newest first; the first process is the last */
@@ -55,7 +57,7 @@ struct tasks {
 	struct task *first;
 	unsigned int n;
 	int signal_fd;
-	struct loop_op signal_poll, reap_more;
+	struct loop_op signal_poll, reap_more, bury;
 	/* Called when a container's first process has ended; it must not remove tasks. May be NULL. */
 	void (*ended)(struct tasks *ts, void *arg);
 	void *ended_arg;
@@ -64,7 +66,14 @@ struct tasks {
 /* Blocks SIGCHLD and reads it from a signalfd from now on. Negative errno. */
 int tasks_init(struct tasks *ts, struct loop *loop);
 
-int tasks_create(struct tasks *ts, const Microvm__CreateContainerRequest *req, pid_t *pid, struct err *e);
+/* keeper: who calls tasks_abandon() with it ends the container; NULL: it ends with the sandbox. */
+int tasks_create(struct tasks *ts, const Microvm__CreateContainerRequest *req, const void *keeper, pid_t *pid,
+		 struct err *e);
+/* Kills the keeper's containers, and removes each when it has ended. */
+void tasks_abandon(struct tasks *ts, const void *keeper);
+/* One of them may have ended. */
+void tasks_bury(struct tasks *ts);
+void tasks_bury_done(struct loop_op *op, int res);
 int tasks_start(struct tasks *ts, const char *id, struct err *e);
 int tasks_exec(struct tasks *ts, const Microvm__ExecRequest *req, pid_t *pid, struct err *e);
 int tasks_signal(struct tasks *ts, const Microvm__SignalRequest *req, struct err *e);

@@ -14,7 +14,7 @@ packages=(
 	# images
 	busybox-static mmdebstrap umoci skopeo erofs-utils e2fsprogs jq attr acl libcap2-bin python3-minimal
 	# the lab, and what is compared with there
-	qemu-system-x86 util-linux procps runc crun socat tmux strace gdb podman conmon docker.io docker-registry iproute2
+	qemu-system-x86 util-linux procps runc crun socat tmux strace gdb podman conmon catatonit docker.io docker-registry iproute2
 	# what runs in guests and below shares in the tests of storage
 	fio sqlite3 stress-ng dmsetup
 	# lint and documents

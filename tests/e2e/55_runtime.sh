@@ -350,3 +350,56 @@ test_killed_at_any_step() { # limit 400 s
 	[ ! -e /sys/fs/cgroup/e2e.slice ] || die "a cgroup is left: $(find /sys/fs/cgroup/e2e.slice -type d)"
 	nothing_left
 }
+
+# Whose namespaces are those of a container that runs is in its VM, and leaves nothing there.
+test_joins_another_one() { # limit 300 s
+	local join mounts spaces='for n in net ipc uts pid; do busybox readlink /proc/self/ns/$n; done'
+	mounts() { cat "/proc/$(pgrep -x microvm-fsd)/mountinfo"; }
+	only_first_sleeps() { [ "$(rt exec first busybox ps | grep -c 'sleep 1000')" = 1 ]; }
+	bundle '.hostname = "first"' sleep 1000
+	create first
+	rt start first
+	mounts=$(mounts)
+	join="(.linux.namespaces[] | select(.type | IN(\"network\", \"ipc\", \"uts\", \"pid\"))) |= (.path = \"/proc/$(pid_of first)/ns/\" + (.type | sub(\"network\"; \"net\"))) |
+		del(.hostname) | .mounts += [{destination: \"/tmp/f\", type: \"bind\", source: \"$work/f\", options: [\"ro\"]}]"
+	echo of the host >"$work/f"
+	bundle "$join" sh -c 'hostname; cat /tmp/f; exec sleep 1000'
+	create second || die "create: $(cat "$work/second.err")"
+	is "$(state_of second)" created
+	rt start second
+	until_ok grep -q host "$work/second.out"
+	is "$(cat "$work/second.out")" $'first\nof the host'
+	is "$(pgrep -cx microvm-vmm)" 1 VMs
+	is "$(rt exec second sh -c "$spaces")" "$(rt exec first sh -c "$spaces")" "their namespaces"
+	rt pause second
+	is "$(state_of second) $(state_of first)" "paused running"
+	rt resume second
+	is "$(rt events --stats second | jq -r .id)" second
+	# Its supervisor is killed: so is the container, and what it had there goes with its record.
+	kill -9 "$(pid_of second)"
+	until_ok only_first_sleeps
+	rt delete second
+	is "$(mounts)" "$mounts" "shares of the first one"
+	# Deleted before it was started, and while it runs.
+	create second
+	rt delete second
+	create second
+	rt start second
+	run rt delete second
+	refused 1 "not stopped"
+	rt delete -f second
+	only_first_sleeps || die "it is still there"
+	is "$(mounts)" "$mounts" "shares of the first one"
+	# With the VM all of it ends.
+	create second
+	rt start second
+	kill -9 "$(pgrep -x microvm-vmm)"
+	until_ok in_state second stopped
+	is "$(jq -r 'select(.name == "second") | "\(.exit_status) \(.error)"' "$root"/sandboxes/*/state.json)" "137 the VM of container first, which it had joined, has ended"
+	rt delete second
+	rt delete first
+	run create second
+	[ "$status" = 1 ] || die "it joined a container that is gone"
+	grep -q 'linux.namespaces: .* of /proc/[0-9]*/ns/' "$work/second.err" || die "$(cat "$work/second.err")"
+	nothing_left
+}

@@ -24,6 +24,7 @@ podman_end() {
 	pm unmount -a >/dev/null 2>&1 || true
 	umount -R "$work/lib/storage/overlay" 2>/dev/null || true
 	umount -R "$work/lib"
+	umount -R /run/netns 2>/dev/null || true
 	rm -rf /run/netns /run/libpod /run/crun /run/lock/libpod* /dev/shm/libpod* /etc/containers/containers.conf
 	rm -rf "${work:?}/run" /run/microvm-runtime /run/containers
 	rmdir /sys/fs/cgroup/libpod_parent/* /sys/fs/cgroup/libpod_parent 2>/dev/null || true
@@ -59,10 +60,13 @@ test_podman() { # limit 400 s
 	status_is 0
 	[[ $out == [1-9]*B\ /\ * ]] || die "podman finds nothing of the VM: $out"
 	[ "$(cat /sys/fs/cgroup/libpod_parent/libpod-*/memory.current)" -gt 16777216 ] || die "the guest's memory is not in the engine's cgroup"
-	# Another container's VM can't be joined, as pods want it.
-	run pm run --rm --ipc container:box "$image" true
-	[ "$status" != 0 ] || die "a guest has no ipc namespace of another one"
-	err_has "linux.namespaces: ipc"
+	# One may join its VM; what is the host's has none.
+	run pm run --rm --ipc container:box --network container:box "$image" sh -c 'readlink /proc/self/ns/ipc; readlink /proc/self/ns/net; uname -r'
+	status_is 0
+	is "$out" "$(pm exec box sh -c 'readlink /proc/self/ns/ipc; readlink /proc/self/ns/net; uname -r')"
+	run pm run --rm --ipc host "$image" true
+	[ "$status" != 0 ] || die "a guest has no ipc namespace of the host"
+	err_has "ipc namespace"
 	run pm pause box
 	status_is 0
 	run pm unpause box
@@ -88,6 +92,52 @@ test_podman() { # limit 400 s
 	ip netns del e2e-pod
 	rmdir /run/netns 2>/dev/null || { umount /run/netns; rmdir /run/netns; }
 	podman_end
+}
+
+# One VM, though each of its containers has a supervisor.
+vms() { pgrep -cx microvm-vmm; }
+logs_say() { pm logs "$1" 2>/dev/null | grep -qx "$2"; }
+in_pod() { pm exec "$1" sh -c "$2"; }
+serves() { [ "$(in_pod "$1" 'wget -q -O - http://127.0.0.1:8080/hostname')" = web ]; }
+ended() { [ "$(pm inspect "$1" --format '{{.State.Status}}')" = exited ]; }
+
+test_podman_pod() { # limit 500 s
+	local pid spaces='for n in net ipc uts; do readlink /proc/self/ns/$n; done'
+	podman_begin
+	pm tag "$image" localhost/busybox:lab
+	from_page "Pods of podman" yaml >"$work/pod.yaml"
+	grep -q 'kind: Pod' "$work/pod.yaml" || die "the page has no pod for podman"
+	run pm play kube "$work/pod.yaml"
+	status_is 0
+	is "$(vms)" 1 "VMs of a pod"
+	run pm pod ps --format '{{.Name}} {{.Status}} {{.NumberOfContainers}}'
+	out_is "web Running 3"
+	# By the loopback that both have.
+	until_ok logs_say web-client web
+	is "$(in_pod web-client "$spaces; hostname")" "$(in_pod web-server "$spaces; hostname")" "namespaces of a pod"
+	in_pod web-server 'ip -4 addr show eth0' | grep -q inet || die "the pod has no network"
+	in_pod web-server 'echo shared >/dev/shm/f'
+	is "$(in_pod web-client 'cat /dev/shm/f')" shared "shm of a pod"
+	pid=$(pm inspect web-client --format '{{.State.Pid}}')
+	kill -9 "$pid"
+	until_ok ended web-client
+	is "$(pm inspect web-client --format '{{.State.ExitCode}}')" 137
+	serves web-server || die "the other container does not run"
+	# It comes back to the VM that is there.
+	run pm start web-client
+	status_is 0
+	until_ok serves web-client
+	is "$(vms)" 1 "VMs of a pod"
+	run pm pod stop -t 20 web
+	status_is 0
+	until_ok no_vmm
+	run pm pod rm web
+	status_is 0
+	until_ok no_vmm
+	is "$(microvm-runtime list -q)" "" "containers of a pod that was removed"
+	podman_end
+	ip link del cni-podman1
+	rm -rf /etc/cni/net.d/podman-default-kube-network.conflist /var/lib/cni
 }
 
 # dockerd with the page's configuration and a containerd of its own; what both keep lies in tmpfs.
@@ -141,6 +191,9 @@ test_docker() { # limit 400 s
 	run docker stats --no-stream --format '{{.MemUsage}}' box
 	status_is 0
 	[[ $out == [1-9]*MiB* ]] || die "docker finds nothing of the VM: $out"
+	run docker run --runtime microvm --rm --network container:box busybox:lab readlink /proc/self/ns/net
+	status_is 0
+	is "$out" "$(docker exec box readlink /proc/self/ns/net)" "a network namespace that is joined"
 	run docker pause box
 	status_is 0
 	run docker unpause box

@@ -30,7 +30,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	Microvm__Resources *res;
 	Microvm__Process *p;
 	Microvm__Spec *spec;
-	struct bundle b = { 0 };
+	struct bundle b = { .joins = true };
 
 	log_init("fuzz", LOG_ERROR);
 	if (!oci_spec_parse((const char *)data, size, &spec, &e)) {

@@ -672,11 +672,37 @@ START_TEST(further_clients_come_and_go)
 		ck_assert_int_eq(agent_new(&more[i], w.loop, fd, NULL), 0);
 		refused += agent_get_details(more[i], &(Microvm__Empty)MICROVM__EMPTY__INIT, NULL, &e) < 0;
 	}
-	ck_assert_int_eq(refused, 2); /* the control connection is one of the 32 */
+	ck_assert_int_eq(refused, 2); /* the control connection is one of them */
 	for (i = 0; i < ARRAY_SIZE(more); i++)
 		agent_free(more[i]);
 	ck_assert_int_eq(agent_get_details(w.agent, &(Microvm__Empty)MICROVM__EMPTY__INIT, NULL, &e), 0);
 	ck_assert_int_eq(w.closed_n, 0);
+}
+END_TEST
+
+/* Who joins a sandbox from outside has no other life line; what the control connection made stays. */
+START_TEST(a_clients_containers_end_with_it)
+{
+	struct run r = RUN(), joined = { .id = "c2" }, held = { .id = "c3" };
+	struct agent *control = w.agent, *client;
+	int fd = agent_connect_unix(w.vsock, GUEST_RPC_PORT, 5000, &e);
+
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(agent_new(&client, w.loop, fd, NULL), 0);
+	start(&r, "", "exec sleep 1000");
+	w.agent = client;
+	start(&joined, "o", "trap '' TERM; while :; do sleep 0.05; done");
+	ck_assert_int_eq(create(&held, "true"), 0);
+	w.agent = control;
+	agent_free(client);
+	expect_text(joined.fds[1], "");
+	while (!send_signal("c2", "", SIGCONT) || e.code == ESRCH)
+		;
+	ck_assert_int_eq(e.code, ENOENT);
+	while (!send_signal("c3", "", SIGCONT) || e.code == ESRCH)
+		;
+	ck_assert_int_eq(e.code, ENOENT);
+	ck_assert_int_eq(send_signal("c1", "", SIGCONT), 0);
 }
 END_TEST
 
@@ -811,6 +837,7 @@ Suite *test_suite(void)
 	tcase_add_test(t, events_are_told_in_order);
 	tcase_add_test(t, containers_answer_for_themselves);
 	tcase_add_test(t, further_clients_come_and_go);
+	tcase_add_test(t, a_clients_containers_end_with_it);
 	tcase_add_test(t, connecting_fails_clearly);
 	tcase_add_test(t, destroying_stops_the_containers_first);
 	tcase_add_test(t, the_life_lines_end_is_the_sandboxes);

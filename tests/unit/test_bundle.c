@@ -15,6 +15,7 @@
 #include "base/vmspec.h"
 #include "sandbox/bundle.h"
 #include "sandbox/host_cgroup.h"
+#include "sandbox/join.h"
 #include "sandbox/oci_state.h"
 #include "sandbox/shares.h"
 
@@ -95,6 +96,129 @@ START_TEST(namespaces_of_a_pod)
 }
 END_TEST
 
+static pid_t pid_of(const char *type, const char *path)
+{
+	Microvm__Namespace ns = MICROVM__NAMESPACE__INIT;
+
+	ns.type = (char *)(uintptr_t)type;
+	ns.path = (char *)(uintptr_t)path;
+	return bundle_namespace_pid(&ns);
+}
+
+START_TEST(namespaces_of_processes)
+{
+	static const char *const none[] = {
+		"",
+		"/run/netns/x",
+		"/proc/self/ns/net",
+		"/proc/0/ns/net",
+		"/proc/-7/ns/net",
+		"/proc/7 /ns/net",
+		"/proc/7/ns/ipc",
+		"/proc/7/ns/net/",
+		"/proc/7/task/7/ns/net",
+		"/proc/99999999999/ns/net",
+		"/proc//ns/net",
+		"proc/7/ns/net",
+	};
+	size_t i;
+
+	ck_assert_int_eq(pid_of("network", "/proc/7/ns/net"), 7);
+	ck_assert_int_eq(pid_of("ipc", "/proc/2147483647/ns/ipc"), INT32_MAX);
+	for (i = 0; i < ARRAY_SIZE(none); i++)
+		ck_assert_msg(!pid_of("network", none[i]), "%s", none[i]);
+}
+END_TEST
+
+/* Containers that run: two in one VM, and one in another. */
+static struct state_ref others[] = {
+	{ .alive = true, .record = { .id = "first", .name = (char *)"n1", .supervisor_pid = 7, .init_pid = 41 } },
+	{ .alive = true,
+	  .record = { .id = "second",
+		      .name = (char *)"n2",
+		      .vm = (char *)"first",
+		      .supervisor_pid = 8,
+		      .init_pid = 42 } },
+	{ .alive = true, .record = { .id = "third", .name = (char *)"n3", .supervisor_pid = 9, .init_pid = 43 } },
+	{ .record = { .id = "dead", .name = (char *)"n4", .supervisor_pid = 10, .init_pid = 44 } },
+	{ .alive = true, .record = { .id = "new", .name = (char *)"n5", .supervisor_pid = 11 } },
+};
+
+/* 0 and whose VM it is, or the error's code; the spec's namespaces are pid, ipc, uts, mount, network. */
+static int resolve(const char *ipc, const char *uts, const char *network, struct bundle *b, const char **vm,
+		   struct err *e)
+{
+	_cleanup_free_ char *list =
+		xasprintf("{\"type\":\"pid\"},{\"type\":\"ipc\",\"path\":\"%s\"},{\"type\":\"uts\",\"path\":\"%s\"},"
+			  "{\"type\":\"mount\"},{\"type\":\"network\",\"path\":\"%s\"}",
+			  ipc, uts, network);
+	_cleanup_free_ char *text = config(list, "", "");
+	int r;
+
+	*b = (struct bundle){ .joins = true };
+	*e = (struct err)ERR_INIT;
+	*vm = NULL;
+	r = bundle_parse("/b", text, strlen(text), b, e);
+	return r ? r : join_resolve(others, ARRAY_SIZE(others), b, vm, e);
+}
+
+static const char *path_of(const struct bundle *b, size_t i)
+{
+	return b->spec->linux->namespaces[i]->path;
+}
+
+START_TEST(namespaces_of_containers)
+{
+	struct err e = ERR_INIT;
+	const char *vm;
+	struct bundle b;
+
+	ck_assert_msg(!resolve("/proc/7/ns/ipc", "", "/proc/8/ns/net", &b, &vm, &e), "%s", e.msg);
+	ck_assert_str_eq(vm, "first");
+	ck_assert_str_eq(path_of(&b, 1), "/proc/41/ns/ipc");
+	ck_assert_str_eq(path_of(&b, 2), "");
+	ck_assert_str_eq(path_of(&b, 4), "/proc/42/ns/net");
+	ck_assert_str_eq(b.netns, "/proc/8/ns/net");
+	bundle_free(&b);
+	/* A network that is no container's is the engine's, with or without others. */
+	ck_assert_msg(!resolve("", "/proc/9/ns/uts", "/run/netns/x", &b, &vm, &e), "%s", e.msg);
+	ck_assert_str_eq(vm, "third");
+	ck_assert_str_eq(path_of(&b, 4), "");
+	ck_assert_str_eq(b.netns, "/run/netns/x");
+	bundle_free(&b);
+	ck_assert_msg(!resolve("", "", "/proc/1/ns/net", &b, &vm, &e), "%s", e.msg);
+	ck_assert_ptr_null(vm);
+	ck_assert_str_eq(path_of(&b, 4), "");
+	ck_assert_str_eq(b.netns, "/proc/1/ns/net");
+	bundle_free(&b);
+}
+END_TEST
+
+START_TEST(namespaces_of_others)
+{
+	static const struct {
+		const char *ipc, *uts, *network, *says;
+	} cases[] = {
+		{ "/proc/7/ns/ipc", "/proc/9/ns/uts", "", "uts of /proc/9/ns/uts: container n3" },
+		{ "/proc/8/ns/ipc", "", "/proc/9/ns/net", "network of /proc/9/ns/net: container n3" },
+		{ "/proc/1/ns/ipc", "", "", "ipc of /proc/1/ns/ipc" },	 /* the host's */
+		{ "/proc/10/ns/ipc", "", "", "ipc of /proc/10/ns/ipc" }, /* of one that has ended */
+		{ "/proc/11/ns/ipc", "", "", "ipc of /proc/11/ns/ipc" }, /* of one that is still being made */
+		{ "/run/ipcns/x", "", "", "ipc of /run/ipcns/x" },
+	};
+	struct err e = ERR_INIT;
+	const char *vm;
+	struct bundle b;
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(cases); i++) {
+		ck_assert_int_eq(resolve(cases[i].ipc, cases[i].uts, cases[i].network, &b, &vm, &e), -ENOTSUP);
+		ck_assert_msg(strstr(e.msg, cases[i].says) != NULL, "\"%s\" does not say \"%s\"", e.msg, cases[i].says);
+		bundle_free(&b);
+	}
+}
+END_TEST
+
 START_TEST(devices)
 {
 	struct bundle b;
@@ -110,6 +234,7 @@ END_TEST
 START_TEST(sizes)
 {
 	struct bundle b;
+	int i;
 
 	take(NAMESPACES NETWORK, "", "", &b);
 	ck_assert_uint_eq(b.mem_bytes, 0);
@@ -128,6 +253,19 @@ START_TEST(sizes)
 	take(NAMESPACES NETWORK, "\"resources\":{\"memory\":{\"limit\":9223372036854775807}}", "", &b);
 	ck_assert_uint_eq(b.mem_bytes, INT64_MAX + BUNDLE_MEM_OVERHEAD);
 	bundle_free(&b);
+	/* A pod of podman's; who can't have others in its VM needs no more than any. */
+	for (i = 0; i < 2; i++) {
+		_cleanup_free_ char *text =
+			xasprintf("{\"ociVersion\":\"1.0.2\",\"root\":{\"path\":\"r\"},\"process\":{\"args\":"
+				  "[\"/catatonit\",\"-P\"],\"cwd\":\"/\"},\"linux\":{\"namespaces\":[%s]}}",
+				  NAMESPACES NETWORK);
+		struct err e = ERR_INIT;
+
+		b = (struct bundle){ .joins = i };
+		ck_assert_msg(!bundle_parse("/b", text, strlen(text), &b, &e), "%s", e.msg);
+		ck_assert_uint_eq(b.mem_bytes, i ? BUNDLE_POD_MEM : 0);
+		bundle_free(&b);
+	}
 	refuse(NAMESPACES NETWORK, "", "\"annotations\":{\"io.microvm.memory\":\"much\"}", EINVAL, BUNDLE_MEMORY);
 	refuse(NAMESPACES NETWORK, "", "\"annotations\":{\"io.microvm.cpus\":\"0\"}", EINVAL, BUNDLE_CPUS);
 }
@@ -332,6 +470,9 @@ Suite *test_suite(void)
 	log_init("test", LOG_ERROR);
 	tcase_add_test(t, namespaces);
 	tcase_add_test(t, namespaces_of_a_pod);
+	tcase_add_test(t, namespaces_of_processes);
+	tcase_add_test(t, namespaces_of_containers);
+	tcase_add_test(t, namespaces_of_others);
 	tcase_add_test(t, devices);
 	tcase_add_test(t, sizes);
 	tcase_add_test(t, sizes_of_a_pod);

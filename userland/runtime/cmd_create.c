@@ -9,6 +9,7 @@
 #include "sandbox/bundle.h"
 #include "sandbox/control.h"
 #include "sandbox/hooks.h"
+#include "sandbox/join.h"
 
 struct create_options {
 	char *bundle, *console_socket, *pid_file;
@@ -80,6 +81,7 @@ static int make(const struct runtime_global *g, const struct create_options *o, 
 	const struct sandbox_paths paths = { .state = runtime_root(g) };
 	struct run_options run = RUN_OPTIONS_INIT;
 	struct sandbox_record said = { .name = (char *)(uintptr_t)id };
+	struct state_ref vm = { .dirfd = -1, .lockfd = -1 };
 	struct bundle b;
 	int r = bundle_load(o->bundle, &b, e);
 
@@ -88,8 +90,11 @@ static int make(const struct runtime_global *g, const struct create_options *o, 
 	r = check(o, id, detach, &b, e);
 	if (!r)
 		r = check_free(g, id, e);
-	if (!r) {
+	if (!r)
+		r = join_find(&paths, &b, &vm, e);
+	if (r >= 0) {
 		bundle_options(&b, &run);
+		run.join = r ? &vm : NULL;
 		run.name = (char *)(uintptr_t)id;
 		run.hold = hold;
 		run.remove = !detach && !o->keep;
@@ -104,6 +109,7 @@ static int make(const struct runtime_global *g, const struct create_options *o, 
 		if (run.remove && !e->code)
 			hooks_run_poststop(b.hooks, &said);
 	}
+	state_ref_free(&vm);
 	bundle_free(&b);
 	return r;
 }

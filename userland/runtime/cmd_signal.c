@@ -16,6 +16,7 @@
 #include "sandbox/control.h"
 #include "sandbox/hooks.h"
 #include "sandbox/host_cgroup.h"
+#include "sandbox/join.h"
 #include "sandbox/oci_state.h"
 
 /* One whose process has just ended is gone in a moment; engines ask at once. */
@@ -119,6 +120,7 @@ static int delete_one(struct state *state, struct state_ref *ref, void *arg, str
 		r = state_claim(state, ref, e);
 	if (r)
 		return r;
+	join_sweep(state, &ref->record);
 	end_saved(ref);
 	return state_remove(state, ref, e);
 }

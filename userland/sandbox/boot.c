@@ -226,6 +226,7 @@ int stage_spawn(struct sandbox *s, struct err *e)
 	if (r)
 		return r;
 	s->record.vmm_pid = s->vmm.pid;
+	s->record.fsd_pid = s->fsd.pid;
 	console_start(&s->console, s->loop);
 	fileserver_watch(s);
 	loop_op_init(&s->report_op, on_report);
@@ -251,6 +252,9 @@ int sandbox_vm_error(struct sandbox *s, struct err *e)
 {
 	char line[256];
 
+	if (s->options->join)
+		return err_set(e, EIO, "the VM of container %s, which it had joined, has ended",
+			       s->options->join->record.name);
 	vmm_reap(&s->vmm);
 	console_drain(&s->console);
 	console_last_line(&s->console, line, sizeof(line));
@@ -278,12 +282,14 @@ int sandbox_vm_error(struct sandbox *s, struct err *e)
 
 int sandbox_call_error(struct sandbox *s, struct err *e)
 {
+	const bool broke = e->code == EPIPE || e->code == ECANCELED || e->code == ECONNRESET || e->code == ECONNREFUSED;
 	int i;
 
+	/* Another one's VM sends us no report. */
+	if (s->options->join && broke)
+		s->vmm_gone = true;
 	/* The stream's end and the report come by different ways: what killed the call may be told a moment later. */
-	for (i = 0; i < 1000 && !s->vmm_gone && !s->cancelled_by && !s->timed_out &&
-		    (e->code == EPIPE || e->code == ECANCELED || e->code == ECONNRESET || e->code == ECONNREFUSED);
-	     i++) {
+	for (i = 0; i < 1000 && broke && !s->vmm_gone && !s->cancelled_by && !s->timed_out; i++) {
 		struct pollfd p = { .fd = s->vmm.pidfd, .events = POLLIN };
 
 		if (poll(&p, 1, 10) > 0)

@@ -31,11 +31,11 @@ static const char *annotation(const Microvm__Spec *spec, const char *name)
 /* ---- namespaces: the guest has its own of each ---------------------------------------------------------------------- */
 
 static const struct {
-	const char *type;
-	bool needed; /* without it the container would have the host's */
+	const char *type, *file; /* in config.json, in /proc/PID/ns */
+	bool needed;		 /* without it the container would have the host's */
 } namespaces[] = {
-	{ "pid", true },   { "network", true }, { "ipc", true },     { "uts", true },
-	{ "mount", true }, { "user", false },	{ "cgroup", false }, { "time", false },
+	{ "pid", "pid", true },	  { "network", "net", true }, { "ipc", "ipc", true },	     { "uts", "uts", true },
+	{ "mount", "mnt", true }, { "user", "user", false },  { "cgroup", "cgroup", false }, { "time", "time", false },
 };
 
 static Microvm__Namespace *find_namespace(const Microvm__Linux *l, const char *type)
@@ -107,8 +107,51 @@ void bundle_enter_pod(struct bundle *b, uint32_t guest_pid)
 		Microvm__Namespace *ns = l->namespaces[i];
 
 		if (has_path(ns) && is_shared_in_pod(ns->type))
-			pb_set(&ns->path, xasprintf("/proc/%u/ns/%s", guest_pid, ns->type));
+			bundle_join_namespace(ns, guest_pid);
 	}
+}
+
+static const char *file_of(const char *type)
+{
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(namespaces); i++)
+		if (str_eq(namespaces[i].type, type))
+			return namespaces[i].file;
+	return "";
+}
+
+pid_t bundle_namespace_pid(const Microvm__Namespace *ns)
+{
+	_cleanup_free_ char *end = xasprintf("/ns/%s", file_of(ns->type)), *number = NULL;
+	const char *rest;
+	uint64_t pid;
+
+	if (!str_starts(ns->path, "/proc/"))
+		return 0;
+	rest = strchr(ns->path + strlen("/proc/"), '/');
+	if (!rest || !str_eq(rest, end))
+		return 0;
+	number = xstrndup(ns->path + strlen("/proc/"), (size_t)(rest - ns->path) - strlen("/proc/"));
+	return parse_u64(number, 1, INT32_MAX, &pid) ? 0 : (pid_t)pid;
+}
+
+void bundle_join_namespace(Microvm__Namespace *ns, uint32_t guest_pid)
+{
+	pb_set(&ns->path, xasprintf("/proc/%u/ns/%s", guest_pid, file_of(ns->type)));
+}
+
+int bundle_refuse_namespace(const Microvm__Namespace *ns, struct err *e)
+{
+	return err_set(e, ENOTSUP,
+		       "linux.namespaces: %s of %s: a guest can't join a namespace of the host, or one of a container "
+		       "that is not in a VM of this runtime's; let the container have one of its own",
+		       ns->type, ns->path);
+}
+
+static bool may_be_joined(const struct bundle *b, const Microvm__Namespace *ns)
+{
+	return b->in_pod ? is_shared_in_pod(ns->type) : b->joins && bundle_namespace_pid(ns);
 }
 
 static int check_namespaces(struct bundle *b, struct err *e)
@@ -126,15 +169,13 @@ static int check_namespaces(struct bundle *b, struct err *e)
 				       type, str_eq(type, "network") ? " (--network none)" : "");
 		if (!ns || !ns->path[0])
 			continue;
-		if (b->in_pod && is_shared_in_pod(type))
+		/* The supervisor is in it; what the container has is the guest's. */
+		if (str_eq(type, "network"))
+			b->netns = xstrdup(ns->path);
+		if ((is_shared_in_pod(type) || str_eq(type, "network")) && may_be_joined(b, ns))
 			continue;
 		if (!str_eq(type, "network"))
-			return err_set(e, ENOTSUP,
-				       "linux.namespaces: %s of %s: a guest can't join a namespace of the host or of "
-				       "another container; let the container have one of its own",
-				       type, ns->path);
-		/* The supervisor is in it; what the container has is the guest's. */
-		b->netns = xstrdup(ns->path);
+			return bundle_refuse_namespace(ns, e);
 		pb_set(&ns->path, xstrdup(""));
 	}
 	if (b->in_pod)
@@ -203,6 +244,15 @@ static void give_cpus(struct bundle *b, uint64_t part, uint64_t whole)
 	b->nano_cpus = min_t(uint64_t, n, VMSPEC_VCPUS_MAX) * 1000000000;
 }
 
+/* podman says nothing else of a container that only holds a pod's namespaces, and to which others come. */
+static bool only_waits(const Microvm__Process *p)
+{
+	const char *program = p->n_args ? p->args[0] : "", *slash = strrchr(program, '/');
+
+	program = slash ? slash + 1 : program;
+	return (str_eq(program, "catatonit") && p->n_args > 1 && str_eq(p->args[1], "-P")) || str_eq(program, "pause");
+}
+
 static void size_by_limits(struct bundle *b)
 {
 	const Microvm__Resources *res = b->spec->linux->resources;
@@ -211,6 +261,8 @@ static void size_by_limits(struct bundle *b)
 
 	if (limit)
 		b->mem_bytes = bundle_mem_for_limit(limit);
+	else if (b->joins && only_waits(b->spec->process))
+		b->mem_bytes = BUNDLE_POD_MEM;
 	if (cpu && cpu->quota && cpu->quota->value > 0 && cpu->period && cpu->period->value)
 		give_cpus(b, (uint64_t)cpu->quota->value, cpu->period->value);
 }
@@ -395,7 +447,7 @@ static int load(const char *path, bool root_wanted, struct bundle *b, struct err
 
 int bundle_load(const char *path, struct bundle *b, struct err *e)
 {
-	*b = (struct bundle){ 0 };
+	*b = (struct bundle){ .joins = true };
 	return load(path, true, b, e);
 }
 

@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/types.h>
 
 #include "base/err.h"
 #include "guest-agent/agent.pb-c.h"
@@ -24,6 +25,8 @@
 /* A container of a pod names it so (containerd's CRI plugin). */
 #define BUNDLE_POD_ID "io.kubernetes.cri.sandbox-id"
 #define BUNDLE_CONTAINER_TYPE "io.kubernetes.cri.container-type" /* "sandbox": the pod's own */
+/* Of the VM of a container that others are expected to join, and that has no limit of its own. */
+#define BUNDLE_POD_MEM (512ull << 20)
 /* What a guest needs besides its container's limit: kernel, agent, page tables. */
 #define BUNDLE_MEM_OVERHEAD (64ull << 20)
 
@@ -33,10 +36,11 @@ struct bundle {
 	char *rootfs;	       /* absolute */
 	Microvm__Spec *spec;   /* what the agent gets; taken by the sandbox */
 	Microvm__Hooks *hooks; /* the host's: all but startContainer; NULL: none */
-	bool in_pod;	       /* its namespaces with a path are those of a pod's first container */
-	bool pause;	       /* of a pod: the container that stands for it, and has no work to do */
-	char *cgroup;	       /* of the host, below that of all cgroups; NULL: none is named */
-	char *netns;	       /* a network namespace of the engine's; NULL: a new one */
+	bool joins;   /* may join others' VMs: a path of /proc/PID/ns stays, which may be that of a container */
+	bool in_pod;  /* its namespaces with a path are those of a pod's first container */
+	bool pause;   /* of a pod: the container that stands for it, and has no work to do */
+	char *cgroup; /* of the host, below that of all cgroups; NULL: none is named */
+	char *netns;  /* a network namespace of the engine's; NULL: a new one */
 	uint64_t mem_bytes, nano_cpus; /* of the VM; 0: the default */
 };
 
@@ -54,6 +58,12 @@ void bundle_leave_to_vm(struct bundle *b);
 bool bundle_joins_pid(const struct bundle *b);
 /* The paths become those of that process in the guest. */
 void bundle_enter_pod(struct bundle *b, uint32_t guest_pid);
+/* Whose namespace of that type it is, by its path ("/proc/7/ns/ipc": 7); 0: that is none of a process. Pure. */
+pid_t bundle_namespace_pid(const Microvm__Namespace *ns);
+/* It becomes that of a process of the guest. */
+void bundle_join_namespace(Microvm__Namespace *ns, uint32_t guest_pid);
+/* -ENOTSUP, by its name. */
+int bundle_refuse_namespace(const Microvm__Namespace *ns, struct err *e);
 /* No network namespace of its own: it has the guest's, as all containers of a pod have. */
 void bundle_share_network(struct bundle *b);
 void bundle_free(struct bundle *b);
@@ -64,7 +74,7 @@ uint64_t bundle_mem_for_limit(uint64_t limit);
 uint64_t bundle_mem_limit(const Microvm__Resources *resources);
 /* NULL: it isn't there. */
 const char *bundle_annotation(const struct bundle *b, const char *name);
-/* Pure: the text of config.json, of a bundle at `path`. b->in_pod is looked at; the rest of b is zero. */
+/* Pure: the text of config.json, of a bundle at `path`. b->in_pod and b->joins are looked at; the rest of b is zero. */
 int bundle_parse(const char *path, const char *text, size_t len, struct bundle *b, struct err *e);
 /* Options of a sandbox that is this bundle: they point into b. */
 void bundle_options(struct bundle *b, struct run_options *o);

@@ -161,12 +161,13 @@ void undo_stdio(struct sandbox *s)
 
 /* ---- create ------------------------------------------------------------------------------------------------------- */
 
-static int writable_bytes(const struct run_options *o, uint64_t *bytes, struct err *e)
+static int writable_bytes(const struct sandbox *s, uint64_t *bytes, struct err *e)
 {
+	const struct run_options *o = s->options;
 	size_t i;
 
 	/* It is guest memory, so half of that is the most that can be asked for without starving the rest. */
-	*bytes = o->mem_bytes / 2;
+	*bytes = s->record.mem_bytes / 2;
 	for (i = 0; i < o->storage_opt.n; i++) {
 		const char *opt = o->storage_opt.v[i];
 
@@ -252,6 +253,7 @@ static int create(struct sandbox *s, Microvm__RootFile **files, size_t files_n, 
 	const bool pmem = rootfs_is_pmem(s->options);
 	static char *dax[] = { (char *)"dax=always" };
 	const struct share *root = shares_root(&s->shares);
+	_cleanup_free_ char *folder = xasprintf(GUEST_SHARE_PATH "/%zu", s->first_share);
 	Microvm__CreateContainerRequest req;
 	Microvm__Rootfs rootfs;
 	Microvm__Stdio stdio;
@@ -267,7 +269,7 @@ static int create(struct sandbox *s, Microvm__RootFile **files, size_t files_n, 
 	if (root) {
 		/* The first of the shares. */
 		rootfs.fstype = (char *)"bind";
-		rootfs.source = (char *)GUEST_SHARE_PATH "/0";
+		rootfs.source = folder;
 		rootfs.overlay = root->overlay;
 	}
 	rootfs.writable_bytes = writable;
@@ -303,7 +305,7 @@ int stage_create(struct sandbox *s, struct err *e)
 	/* Who brings a config.json says all there is to say about the container. */
 	size_t files_n = s->options->config || s->options->bundle ? 0 : ARRAY_SIZE(files);
 	uint64_t writable;
-	int r = writable_bytes(s->options, &writable, e);
+	int r = writable_bytes(s, &writable, e);
 
 	if (r)
 		return r;

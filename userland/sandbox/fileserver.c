@@ -55,7 +55,7 @@ static bool locks_matter(const struct sandbox *s)
 	const struct shares *shares = &s->shares;
 	size_t i;
 
-	if (s->grows) /* nobody knows what comes */
+	if (s->grows || s->options->bundle) /* nobody knows what comes */
 		return true;
 	for (i = 0; i < shares->n; i++)
 		if (shares->v[i].kind != SHARE_TMPFS && !shares->v[i].read_only && !shares->v[i].overlay)

@@ -38,6 +38,7 @@ struct process_options {
 #define SANDBOX_STOP_TIMEOUT_NS 10000000000ull
 
 struct bundle;
+struct state_ref;
 
 struct run_options {
 	struct process_options process;
@@ -73,9 +74,10 @@ struct run_options {
 	uint64_t timeout_ns; /* of the whole run; 0: none */
 	char *network;	     /* NULL or "none" */
 	char *cidfile;
-	bool remove;	       /* --rm */
-	struct bundle *bundle; /* what the container is, in place of image, rootfs and config; NULL: none */
-	bool hold;	       /* with detach: created only, until sandbox_start() */
+	bool remove;		      /* --rm */
+	struct bundle *bundle;	      /* what the container is, in place of image, rootfs and config; NULL: none */
+	const struct state_ref *join; /* the sandbox whose VM it is to be in (join.h); NULL: it gets one of its own */
+	bool hold;		      /* with detach: created only, until sandbox_start() */
 	bool sig_proxy;
 };
 

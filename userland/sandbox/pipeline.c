@@ -33,6 +33,24 @@ static const struct stage stages[] = {
 	{ "io", stage_io, NULL },		    /* until it ends and its output is delivered */
 };
 
+/* The same for a container that joins the VM of another one. */
+static const struct stage join_stages[] = {
+	{ "host", stage_host, undo_host },
+	{ "image", stage_image, undo_image },
+	{ "background", stage_background, NULL },
+	{ "identity", stage_identity, undo_identity },
+	{ "signals", stage_signals, undo_signals },
+	{ "engine", stage_engine, undo_engine },
+	{ "hooks", stage_hooks, NULL },
+	{ "join", stage_join, undo_join }, /* the other's agent, and our files among its own */
+	{ "spec", stage_spec, undo_spec },
+	{ "stdio", stage_stdio, undo_stdio },
+	{ "create", stage_create, NULL },
+	{ "hold", stage_hold, NULL },
+	{ "start", stage_start, NULL },
+	{ "io", stage_io, NULL },
+};
+
 int sandbox_make(struct sandbox *s, const struct stage *list, size_t n, size_t *made, struct err *e)
 {
 	size_t i;
@@ -69,6 +87,9 @@ static int exit_status(const struct sandbox *s, int r)
 		return 128 + SIGKILL;
 	if (s->exec_failed)
 		return sandbox_exec_status(r);
+	/* It ended with a VM that is another one's. */
+	if (s->options->join && s->started && s->vmm_gone)
+		return 128 + SIGKILL;
 	return r ? SANDBOX_EXIT_ERROR : 0;
 }
 
@@ -110,6 +131,8 @@ void sandbox_init(struct sandbox *s, const struct sandbox_paths *paths, const st
 
 int sandbox_run(const struct sandbox_paths *paths, const struct run_options *o, bool timings, struct err *e)
 {
+	const struct stage *list = o->join ? join_stages : stages;
+	const size_t n = o->join ? ARRAY_SIZE(join_stages) : ARRAY_SIZE(stages);
 	struct sandbox *s = xcalloc(1, sizeof(*s));
 	size_t made;
 	int r, status;
@@ -117,13 +140,13 @@ int sandbox_run(const struct sandbox_paths *paths, const struct run_options *o, 
 	signals_begin();
 	sandbox_init(s, paths, o);
 	timing_begin(&s->timing);
-	r = sandbox_make(s, stages, ARRAY_SIZE(stages), &made, e);
+	r = sandbox_make(s, list, n, &made, e);
 	status = exit_status(s, r);
 	s->record.exit_status = status;
 	/* Asked to end, it ends without a word, as any program does. */
 	if (r && s->cancelled_by)
 		*e = (struct err)ERR_INIT;
-	sandbox_undo(s, stages, made);
+	sandbox_undo(s, list, made);
 	if (r) {
 		background_failed(s, status, e);
 		control_answer(s, e);

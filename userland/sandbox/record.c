@@ -30,6 +30,7 @@ void sandbox_record_free(struct sandbox_record *r)
 	free(r->balloon);
 	free(r->bundle);
 	free(r->oci_version);
+	free(r->vm);
 	strv_clear(&r->command);
 	strv_clear(&r->labels);
 	strv_clear(&r->volumes);
@@ -61,7 +62,7 @@ static const struct field fields[] = {
 	FIELD(INT, init_pid),	  FIELD(STRING, stop_signal), FIELD(U64, stop_timeout_ns),
 	FIELD(LIST, volumes),	  FIELD(LIST, anonymous),     FIELD(STRING, vsock),
 	FIELD(STRING, balloon),	  FIELD(STRING, bundle),      FIELD(STRING, oci_version),
-	FIELD(LIST, annotations),
+	FIELD(LIST, annotations), FIELD(INT, fsd_pid),	      FIELD(STRING, vm),
 };
 
 static struct json_object *list_to_json(const struct strv *list)

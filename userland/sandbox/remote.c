@@ -22,6 +22,7 @@
 
 #define CONNECT_TIMEOUT_MS 3000u
 #define END_TIMEOUT_NS 30000000000ull
+#define JOINED_END_NS 5000000000ull
 #define POLL_NS 20000000ull
 
 int remote_check_running(const struct state_ref *ref, struct err *e)
@@ -137,8 +138,7 @@ bool sandbox_wait_ended(struct state_ref *ref, uint64_t timeout_ns)
 	return true;
 }
 
-/* Whether pid is a child of parent: then it is the VMM that the record means, and no later owner of the number. */
-static bool is_child_of(pid_t pid, pid_t parent)
+bool remote_is_child_of(pid_t pid, pid_t parent)
 {
 	char path[64], *text = NULL;
 	const char *line;
@@ -154,18 +154,29 @@ static bool is_child_of(pid_t pid, pid_t parent)
 	return is;
 }
 
+/* Of one in another's VM, which stays: its processes, then its supervisor, whose end the agent takes for the container's. */
+static void kill_joined(struct state_ref *ref, int supervisor)
+{
+	struct err e = ERR_INIT;
+
+	if (sandbox_signal_all(ref, SIGKILL, &e) || !sandbox_wait_ended(ref, JOINED_END_NS))
+		syscall(SYS_pidfd_send_signal, supervisor, SIGKILL, NULL, 0);
+}
+
 int sandbox_kill_vm(struct state_ref *ref, struct err *e)
 {
 	_cleanup_close_ int vmm = (int)syscall(SYS_pidfd_open, ref->record.vmm_pid, 0);
 	_cleanup_close_ int supervisor = -1;
 
-	if (vmm >= 0 && is_child_of(ref->record.vmm_pid, ref->record.supervisor_pid)) {
+	if (vmm >= 0 && remote_is_child_of(ref->record.vmm_pid, ref->record.supervisor_pid)) {
 		/* The supervisor sees its VM end, and cleans up. */
 		syscall(SYS_pidfd_send_signal, vmm, SIGKILL, NULL, 0);
 	} else if (!has_ended(ref)) {
 		/* It has no VM, or none yet: it takes its start back. */
 		supervisor = (int)syscall(SYS_pidfd_open, ref->record.supervisor_pid, 0);
-		if (supervisor >= 0 && !has_ended(ref))
+		if (supervisor >= 0 && !has_ended(ref) && ref->record.vm && ref->record.status != SANDBOX_CREATED)
+			kill_joined(ref, supervisor);
+		else if (supervisor >= 0 && !has_ended(ref))
 			syscall(SYS_pidfd_send_signal, supervisor, SIGTERM, NULL, 0);
 	}
 	if (!sandbox_wait_ended(ref, END_TIMEOUT_NS))

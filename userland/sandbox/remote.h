@@ -19,5 +19,7 @@ int remote_call(const struct state_ref *ref, int (*fn)(struct agent *agent, cons
  */
 ssize_t remote_ask(const struct state_ref *ref, const char *socket_name, unsigned int timeout_s, const void *req,
 		   size_t req_bytes, void *answer, size_t answer_bytes);
+/* Then it is the process that a record means, and no later owner of the number. */
+bool remote_is_child_of(pid_t pid, pid_t parent);
 
 #endif

@@ -161,7 +161,8 @@ int sandbox_update_resources(const struct state_ref *ref, const Microvm__Resourc
 			"will need at most",
 			ref->record.name, (unsigned long long)(ref->record.mem_bytes >> 20));
 	r = remote_call(ref, send_resources, (void *)(uintptr_t)res, e);
-	if (r || !limit)
+	/* Another one's VM is not this one's to make smaller. */
+	if (r || !limit || ref->record.vm)
 		return r;
 	/* What its limit leaves over is not the guest's any more, either. */
 	return sandbox_balloon(ref, BALLOON_TARGET,

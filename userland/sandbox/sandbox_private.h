@@ -83,6 +83,7 @@ struct sandbox {
 
 	/* storage */
 	const Microvm__Linux *pod_linux; /* whose sysctls are the guest's own; NULL: none; until its boot */
+	size_t first_share;		 /* the number of its first share; another one's VM has others, too */
 	bool grows;	       /* a pod: shares come and go while it runs, in a tree on its folder (share_tree.h) */
 	struct vmm fsd;	       /* microvm-fsd */
 	int fsd_fd;	       /* the VMM's end of the connection to it; -1: there is no share */
@@ -192,6 +193,9 @@ void undo_boot(struct sandbox *s);
 /* Its halves, for who does not wait: asks, and boot.done comes from the loop; then why it failed, or 0. */
 int boot_ask(struct sandbox *s, struct err *e);
 int boot_result(struct sandbox *s, struct err *e);
+/* In place of all that makes a VM (join.c). */
+int stage_join(struct sandbox *s, struct err *e);
+void undo_join(struct sandbox *s);
 int stage_stdio(struct sandbox *s, struct err *e);
 void undo_stdio(struct sandbox *s);
 int stage_create(struct sandbox *s, struct err *e);

@@ -8,8 +8,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -96,25 +98,8 @@ static int attach(const char *at, int tree, const char *source, bool read_only, 
 	return 0;
 }
 
-int share_tree_add(const char *path, size_t number, int tree, const char *source, bool read_only, struct err *e)
-{
-	char at[4096];
-	struct stat st;
-	int r;
-
-	place_of(at, sizeof(at), path, number);
-	if (fstat(tree, &st) < 0)
-		return err_errno(e, errno, "%s", source);
-	r = make_place(at, S_ISDIR(st.st_mode));
-	if (r)
-		return err_errno(e, r, "a place for %s", source);
-	r = attach(at, tree, source, read_only, e);
-	if (r)
-		share_tree_remove(path, number);
-	return r;
-}
-
-void share_tree_remove(const char *path, size_t number)
+/* Places are made in one folder, and mounted on in another: both are views of the same tmpfs. */
+static void remove_at(const char *places, const char *path, size_t number)
 {
 	char at[4096];
 
@@ -122,8 +107,105 @@ void share_tree_remove(const char *path, size_t number)
 	/* A folder of a root may have several, one over the other. */
 	while (!umount2(at, MNT_DETACH | UMOUNT_NOFOLLOW))
 		;
+	place_of(at, sizeof(at), places, number);
 	if (unlink(at) < 0 && (errno == EISDIR || errno == EPERM))
 		rmdir(at);
+}
+
+static int add_at(const char *places, const char *path, const struct share_tree_item *item, struct err *e)
+{
+	char at[4096];
+	struct stat st;
+	int r;
+
+	place_of(at, sizeof(at), places, item->number);
+	if (fstat(item->tree, &st) < 0)
+		return err_errno(e, errno, "%s", item->source);
+	r = make_place(at, S_ISDIR(st.st_mode));
+	if (r)
+		return err_errno(e, r, "a place for %s", item->source);
+	place_of(at, sizeof(at), path, item->number);
+	r = attach(at, item->tree, item->source, item->read_only, e);
+	if (r)
+		remove_at(places, path, item->number);
+	return r;
+}
+
+int share_tree_add(const char *path, size_t number, int tree, const char *source, bool read_only, struct err *e)
+{
+	const struct share_tree_item item = {
+		.number = number, .tree = tree, .source = source, .read_only = read_only
+	};
+
+	return add_at(path, path, &item, e);
+}
+
+void share_tree_remove(const char *path, size_t number)
+{
+	remove_at(path, path, number);
+}
+
+/* ---- of a server that runs ------------------------------------------------------------------------------------------- */
+
+struct visit {
+	const struct share_tree_item *items; /* to be added; NULL: to be removed, from `first` on */
+	size_t first, n;
+};
+
+/* In a process of its own, as one can't go back to where it came from while others share its root and folder. */
+static int visit_served(int mntns_fd, const struct visit *v, struct err *e)
+{
+	struct mount_attr attr = { .attr_clr = MOUNT_ATTR_RDONLY };
+	int places, r = 0;
+	size_t i;
+
+	if (setns(mntns_fd, CLONE_NEWNS) < 0)
+		return err_errno(e, errno, "the file server's mounts");
+	/* What is served is read-only; a mount of our own of the same tmpfs needs not be. */
+	places = open_tree(AT_FDCWD, "/", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	if (places < 0 || mount_setattr(places, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0 || fchdir(places) < 0)
+		return err_errno(e, errno, "the file server's tree");
+	for (i = 0; v->items && !r && i < v->n; i++)
+		r = add_at(".", "", &v->items[i], e);
+	for (; v->items && r && i > 1; i--)
+		remove_at(".", "", v->items[i - 2].number);
+	for (i = 0; !v->items && i < v->n; i++)
+		remove_at(".", "", v->first + i);
+	return r;
+}
+
+static int visit(int mntns_fd, const struct visit *v, struct err *e)
+{
+	struct err *said = mmap(NULL, sizeof(*said), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	int status = 0, r;
+	pid_t pid;
+
+	if (said == MAP_FAILED)
+		return err_errno(e, errno, "memory for an answer");
+	*said = (struct err)ERR_INIT;
+	pid = fork();
+	if (!pid)
+		_exit(visit_served(mntns_fd, v, said) ? 1 : 0);
+	r = pid < 0 ? -errno : 0;
+	while (!r && waitpid(pid, &status, 0) < 0)
+		r = errno == EINTR ? 0 : -errno;
+	if (r)
+		err_errno(e, r, "a process that visits the file server");
+	else if (status)
+		r = said->code ? err_set(e, said->code, "%s", said->msg)
+			       : err_set(e, EIO, "who visits the file server was killed");
+	munmap(said, sizeof(*said));
+	return r;
+}
+
+int share_tree_add_served(int mntns_fd, const struct share_tree_item *items, size_t n, struct err *e)
+{
+	return visit(mntns_fd, &(struct visit){ .items = items, .n = n }, e);
+}
+
+int share_tree_remove_served(int mntns_fd, size_t first, size_t n, struct err *e)
+{
+	return visit(mntns_fd, &(struct visit){ .first = first, .n = n }, e);
 }
 
 /* ---- mounts of engines ---------------------------------------------------------------------------------------------- */

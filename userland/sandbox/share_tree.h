@@ -32,6 +32,21 @@ int share_tree_close(const char *path, struct err *e);
 int share_tree_take(const char *source, struct err *e);
 int share_tree_add(const char *path, size_t number, int tree, const char *source, bool read_only, struct err *e);
 
+/* A share with its number, as share_tree_take() gave its tree. */
+struct share_tree_item {
+	size_t number;
+	int tree;
+	const char *source;
+	bool read_only;
+};
+/*
+ * Into the tree that a server has entered, grows or not, and has made its root: mntns_fd is its mount namespace. It sees them
+ * at once. All or nothing.
+ */
+int share_tree_add_served(int mntns_fd, const struct share_tree_item *items, size_t n, struct err *e);
+/* Those of n numbers that are there; nothing is left of them but what somebody has open. */
+int share_tree_remove_served(int mntns_fd, size_t first, size_t n, struct err *e);
+
 /* A mount as engines describe it (containerd's snapshotters): type, source and options as in fstab. */
 struct share_mount {
 	const char *type, *source;

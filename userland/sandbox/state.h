@@ -64,7 +64,8 @@ struct sandbox_record {
 	struct strv annotations; /* K=V */
 	uint64_t mem_bytes, nano_cpus;
 	uint32_t vcpus, uid;
-	pid_t supervisor_pid, vmm_pid, init_pid;
+	pid_t supervisor_pid, vmm_pid, fsd_pid, init_pid; /* 0: it has none of its own, or none yet */
+	char *vm; /* the id of the sandbox whose VM it is in (join.h); NULL: its own */
 	char *stop_signal;
 	char *vsock;   /* the path of its streams, module_path.h */
 	char *balloon; /* and of the pages it gives back, module_path.h */

@@ -309,7 +309,7 @@ void storage_fill_spec(struct sandbox *s)
 		const struct share *share = &s->shares.v[i];
 
 		if (share->kind == SHARE_SPEC) {
-			share_spec_mount(s->spec->mounts[share->mount], i);
+			share_spec_mount(s->spec->mounts[share->mount], s->first_share + i);
 		} else if (share->kind != SHARE_ROOTFS) {
 			insert_mount(s->spec,
 				     share->kind == SHARE_TMPFS ? tmpfs_mount(share)
