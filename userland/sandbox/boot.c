@@ -136,6 +136,8 @@ int stage_vmspec(struct sandbox *s, struct err *e)
 	if (!r)
 		r = open_channels(s, e);
 	if (!r)
+		r = engine_enter_cgroup(s, e);
+	if (!r)
 		r = fileserver_start(s, e);
 	if (r)
 		return r;

@@ -65,13 +65,18 @@ int stage_engine(struct sandbox *s, struct err *e)
 	if (!o->bundle)
 		return 0;
 	r = keep_config(s, e);
-	if (!r && o->bundle->cgroup)
-		r = host_cgroup_enter(&s->cgroup, o->bundle->cgroup, e);
 	if (!r)
 		r = enter_netns(s, e);
 	if (!r && o->process.console_socket)
 		r = terminal_to_engine(o->process.console_socket, e);
 	return r ? r : control_listen(s, e);
+}
+
+int engine_enter_cgroup(struct sandbox *s, struct err *e)
+{
+	const struct bundle *b = s->options->bundle;
+
+	return b && b->cgroup ? host_cgroup_enter(&s->cgroup, b->cgroup, e) : 0;
 }
 
 void undo_engine(struct sandbox *s)

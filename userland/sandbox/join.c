@@ -250,6 +250,8 @@ int stage_join(struct sandbox *s, struct err *e)
 	s->record.mem_bytes = vm->mem_bytes;
 	s->record.vcpus = vm->vcpus;
 	if (!r)
+		r = engine_enter_cgroup(s, e);
+	if (!r)
 		r = link_sockets(s, e);
 	if (!r)
 		r = call_agent(s, e);

@@ -157,6 +157,8 @@ int stage_signals(struct sandbox *s, struct err *e);
 void undo_signals(struct sandbox *s);
 int stage_engine(struct sandbox *s, struct err *e);
 void undo_engine(struct sandbox *s);
+/* Ours, and so of the processes that are started from then on. An engine may deny it devices: they are open before. */
+int engine_enter_cgroup(struct sandbox *s, struct err *e);
 int stage_hooks(struct sandbox *s, struct err *e);
 /* After the hooks, as some make interfaces. */
 int stage_network(struct sandbox *s, struct err *e);
