@@ -150,7 +150,7 @@ test_path_of_the_balloon_is_what_was_asked_for() {
 }
 
 # The host asks (as if it were short of memory: its shrinkers run), an idle guest gives its page cache, and gets it back later.
-test_host_pressure_takes_from_an_idle_guest() { # limit 200 s
+test_host_pressure_takes_from_an_idle_guest() { # limit 400 s
 	[ -c /dev/microvm ] || skip "no /dev/microvm"
 	sleeper lender --memory 192m --memory-min 64m -v lent:/v
 	run microvm exec lender sh -c 'dd if=/dev/zero of=/v/file bs=1M count=90 2>/dev/null; sync; cat /v/file | wc -c'
