@@ -194,6 +194,17 @@ static int open_own(void)
 	return open(path, O_WRONLY | O_CLOEXEC);
 }
 
+/*
+ * podman 4.3 denies the cgroup of a pod every device, where it makes cgroups itself, and the kernel then denies them to all below
+ * it, whatever is allowed there. Nobody can live there who has to open as much as /dev/null.
+ */
+static bool denies_devices(void)
+{
+	_cleanup_close_ int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	return fd < 0 && errno == EPERM;
+}
+
 int host_cgroup_enter(struct host_cgroup *c, const char *folder, struct err *e)
 {
 	_cleanup_close_ int root = open_root();
@@ -207,6 +218,10 @@ int host_cgroup_enter(struct host_cgroup *c, const char *folder, struct err *e)
 	r = make_and_enter(root, folder);
 	if (!r) {
 		c->folder = xstrdup(folder);
+		if (!denies_devices())
+			return 0;
+		log_debug("cgroup " ROOT "/%s denies its processes /dev/null; nothing is counted there", folder);
+		host_cgroup_leave(c);
 		return 0;
 	}
 	cleanup_closep(&c->before);

@@ -26,8 +26,9 @@ struct host_cgroup {
 	}
 
 /*
- * Makes it, with all above it that is not there, and moves the calling process in, and so who it starts. A host without cgroup v2
- * at /sys/fs/cgroup has none: 0, and nothing is entered. Else negative errno, nothing made, and e names the folder.
+ * Makes it, with all above it that is not there, and moves the calling process in, and so who it starts. Where the host has no
+ * cgroup v2 at /sys/fs/cgroup, or this one denies all devices: 0, and nothing is entered. Else negative errno, nothing made, and e
+ * names the folder.
  */
 int host_cgroup_enter(struct host_cgroup *c, const char *folder, struct err *e);
 /* Back to where it was; the cgroup goes with its last process. Harmless when none was entered. */
