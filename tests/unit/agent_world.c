@@ -67,9 +67,13 @@ static void run_child(const Microvm__Process *p, const struct container_io *io, 
 		dup2(slave >= 0 ? slave : io->stdio[i], i);
 	if (slave >= 0)
 		ioctl(0, TIOCSCTTY, 0);
-	if (go >= 0 && read(go, &c, 1) != 1)
+	/* With others' ends of their pipes it would keep them waiting, and they it, when the guest has long been killed. */
+	if (go >= 0)
+		dup2(go, 3);
+	close_range(go >= 0 ? 4 : 3, ~0u, 0);
+	if (go >= 0 && read(3, &c, 1) != 1)
 		_exit(1);
-	close_range(3, ~0u, 0);
+	close(3);
 	for (i = 0; i < p->n_args; i++)
 		argv[i] = p->args[i];
 	execvp(argv[0], argv);
@@ -91,6 +95,9 @@ static int spawn(const Microvm__Process *p, struct container_io *io, int go, pid
 	*pid = fork();
 	if (*pid == 0)
 		run_child(p, io, go, slave);
+	/* A signal to all of its session is to find it. */
+	while (*pid > 0 && getpgid(*pid) != *pid)
+		usleep(100);
 	if (slave >= 0)
 		close(slave);
 	return 0;
