@@ -13,7 +13,7 @@
 #include "io/relay.h"
 
 /* A service may listen on one of the two only. */
-enum { IPV4, IPV6, FAMILIES };
+enum { IPV4, IPV6 };
 
 struct connection {
 	struct tcp *owner;

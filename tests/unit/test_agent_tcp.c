@@ -176,6 +176,17 @@ static int socket_in(int netns, int family)
 	return fd;
 }
 
+/* To the loopback there. */
+static int connect_in(int netns, int family, uint16_t port)
+{
+	union address a;
+	const socklen_t len = address(&a, family, port);
+	int fd = socket_in(netns, family);
+
+	ck_assert_int_eq(connect(fd, &a.any, len), 0);
+	return fd;
+}
+
 static void run_until_readable(int fd)
 {
 	struct timeval now = { .tv_usec = 1000 };
@@ -203,9 +214,7 @@ START_TEST(a_port_forward_reaches_the_guest)
 	ck_assert_msg(!loopback_new(&l, path, &e), "%s", e.msg);
 	loopback_serve(l, w.loop, w.vsock);
 	for (i = 0; i < ARRAY_SIZE(families); i++) {
-		fd = socket_in(netns, families[i]);
-		len = address(&a, families[i], port);
-		ck_assert_int_eq(connect(fd, &a.any, len), 0);
+		fd = connect_in(netns, families[i], port);
 		ck_assert_int_eq(fcntl(listening, F_SETFL, O_NONBLOCK), 0);
 		while ((guest = accept(listening, NULL, NULL)) < 0)
 			ck_assert_int_ge(loop_run_once(w.loop, false), 0);
@@ -221,22 +230,19 @@ START_TEST(a_port_forward_reaches_the_guest)
 		close(fd);
 	}
 	/* Where nobody listens, the connection ends. */
-	fd = socket_in(netns, AF_INET);
-	len = address(&a, AF_INET, none);
-	ck_assert_int_eq(connect(fd, &a.any, len), 0);
+	fd = connect_in(netns, AF_INET, none);
 	run_until_readable(fd);
 	ck_assert_int_le(recv(fd, &c, 1, 0), 0);
 	close(fd);
 	/* One that is open ends with it, and then the ports are nobody's. */
-	fd = socket_in(netns, AF_INET);
-	len = address(&a, AF_INET, port);
-	ck_assert_int_eq(connect(fd, &a.any, len), 0);
+	fd = connect_in(netns, AF_INET, port);
 	while ((guest = accept(listening, NULL, NULL)) < 0)
 		ck_assert_int_ge(loop_run_once(w.loop, false), 0);
 	loopback_free(l);
 	ck_assert_int_le(recv(fd, &c, 1, 0), 0);
 	close(fd);
 	fd = socket_in(netns, AF_INET);
+	len = address(&a, AF_INET, port);
 	ck_assert_int_lt(connect(fd, &a.any, len), 0);
 	ck_assert_int_eq(errno, ECONNREFUSED);
 	close(fd);
