@@ -1,58 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# Debian's containerd with the shim: every verb of ctr, and ends of every kind.
-# shellcheck source=tests/e2e/engines.sh
-. "$(dirname "${BASH_SOURCE[0]}")/engines.sh"
-
-runtime=io.containerd.microvm.v2
-image=example.org/busybox:busybox
-tasks=/run/containerd/io.containerd.runtime.v2.task/default
-
-daemon() {
-	containerd -l warn -c "$work/config.toml" --root "$work/lib/root" >>"$work/containerd.log" 2>&1 &
-	daemon=$!
-	until_ok ctr version
-}
-# What containerd keeps lies in tmpfs, and goes with it. Plugins that find nothing to work with here only cost time.
-containerd_begin() {
-	local limit
-	mkdir -p "$work/lib"
-	mount -t tmpfs tmpfs "$work/lib"
-	installed containerd-shim-microvm-v2
-	from_page containerd toml >"$work/config.toml"
-	sed -i "/^disable_apparmor/a sandbox_image = \"$image\"" "$work/config.toml"
-	# An emulated CPU is tens of times slower than those that containerd's own limits were made for.
-	{
-		echo '[timeouts]'
-		for limit in shim.cleanup shim.load shim.shutdown task.state; do echo "\"io.containerd.timeout.$limit\" = \"120s\""; done
-	} >>"$work/config.toml"
-	grep -q $runtime "$work/config.toml" || die "the page has no configuration for containerd"
-	trap containerd_failed EXIT
-	daemon
-	tar -C "$(pausing_layout)" -cf "$work/image.tar" .
-	ctr image import --base-name example.org/busybox "$work/image.tar"
-}
-# The image does for a pod's own container, too.
-pausing_layout() {
-	local dir
-	dir=$(own_layout)
-	edit_config "$dir" busybox '.config.Cmd = ["sleep", "100000"]'
-	echo "$dir"
-}
-containerd_failed() {
-	[ "$?" = 0 ] || tail -n 40 "$work/containerd.log"
-}
-containerd_end() {
-	is "$(ctr task ls -q)" "" "tasks at the end"
-	kill "$daemon"
-	wait "$daemon" || true
-	until_ok no_vmm
-	[ -z "$(ls -A "$tasks" 2>/dev/null)" ] || die "bundles are left: $(ls "$tasks")"
-	[ -z "$(find "$state/shim" "$state/sandboxes" -mindepth 1)" ] || die "left in the state: $(find "$state")"
-	umount "$work/lib"
-	rm -rf /run/containerd /opt/containerd
-	trap - EXIT
-}
+# Debian's containerd with the shim: every verb of ctr, pods by the CRI, and many at once.
+# shellcheck source=tests/e2e/containerd.sh
+. "$(dirname "${BASH_SOURCE[0]}")/containerd.sh"
 
 # An image that nothing here has got, in a registry on the loopback.
 registry=127.0.0.1:5000
@@ -77,27 +27,6 @@ registry_begin() {
 registry_end() {
 	kill "$server"
 	wait "$server" || true
-}
-
-# `new ID COMMAND…`: a detached container.
-new() { run ctr run -d --runtime $runtime $image "$@"; status_is 0; }
-in_state() { ctr task ls | awk -v n="$1" -v s="$2" '$1 == n && $3 == s { ok = 1 } END { exit !ok }'; }
-# What the first process ended with, which ctr says, and does not exit with.
-deleted_with() { # ID STATUS
-	run ctr task delete "$1"
-	status_is 0
-	err_has "exit code $2"
-	ctr container delete "$1"
-}
-gone() { ! ctr task ls -q | grep -qx "$1"; }
-end_all() { # ID…
-	local id
-	for id; do
-		ctr task kill -s KILL "$id" || true
-		until_ok in_state "$id" STOPPED
-		run ctr task delete "$id"
-		ctr container delete "$id"
-	done
 }
 
 test_ctr_run() { # limit 400 s
@@ -208,6 +137,24 @@ test_ctr_task() { # limit 400 s
 	is "$(cat "$work/log")" "in the file"
 	ctr task delete file
 	ctr container delete file
+	cat >"$work/logger" <<-'END'
+		#!/bin/sh
+		# The last descriptor is for saying that it is ready.
+		exec 5>&-
+		{ echo "$CONTAINER_NAMESPACE $CONTAINER_ID $*"; sed 's/^/out: /' <&3; sed 's/^/err: /' <&4; } >"$2.new"
+		mv "$2.new" "$2"
+	END
+	chmod +x "$work/logger"
+	run ctr run -d --log-uri "binary://$work/logger?--to=$work/logged&plus=a+b" --runtime $runtime $image logged sh -c 'echo one; echo two >&2; echo three'
+	status_is 0
+	until_ok in_state logged STOPPED
+	deleted_with logged 0
+	until_ok test -e "$work/logged"
+	is "$(cat "$work/logged")" "default logged --to $work/logged plus a b"$'\nout: one\nout: three\nerr: two'
+	run ctr run -d --log-uri "binary://$work/nosuch" --runtime $runtime $image logged sleep 1000
+	[ "$status" != 0 ] || die "nobody takes its output"
+	err_has "$work/nosuch can't be executed"
+	ctr container delete logged
 	end_all other
 	containerd_end
 }
@@ -347,47 +294,7 @@ test_cri_pod() { # limit 500 s
 	rm -rf /etc/cni /var/lib/cni /run/netns
 }
 
-# ---- ends that nobody asked for, and many at once ---------------------------------------------------------------------
-
-# Whoever is killed: the task has ended once, `delete` works, and nothing is left.
-test_ctr_killed() { # limit 400 s
-	local before shim
-	containerd_begin
-	new vm sleep 1000
-	pkill -9 -x microvm-vmm
-	until_ok in_state vm STOPPED
-	deleted_with vm 137
-	new server sleep 1000
-	pkill -9 -x microvm-fsd
-	until_ok in_state server STOPPED
-	deleted_with server 137
-	new shim sleep 1000
-	shim=$(cat "$tasks/shim/shim.pid")
-	is "$(sort -n /sys/fs/cgroup/default/shim/cgroup.procs)" "$(printf '%s\n' "$shim" $(pgrep 'microvm-(vmm|fsd)') | sort -n)" "processes in its cgroup"
-	ctr events >"$work/events" &
-	local events=$!
-	sleep 1
-	kill -9 "$shim"
-	until_ok gone shim
-	kill $events
-	wait $events || true
-	is "$(grep -c /tasks/exit "$work/events")" 1 "exit events"
-	ctr container delete shim
-	until_ok no_vmm
-	# containerd away and back: the shim goes on, and what happened meanwhile is told.
-	new stays sh -c 'while [ ! -e /stop ]; do sleep 0.1; done; exit 9'
-	before=$(cat "$tasks/stays/shim.pid")
-	kill -9 "$daemon"
-	wait "$daemon" || true
-	daemon
-	in_state stays RUNNING || die "it does not run any more"
-	is "$(cat "$tasks/stays/shim.pid")" "$before"
-	run ctr task exec --exec-id x stays touch /stop
-	status_is 0
-	until_ok in_state stays STOPPED
-	deleted_with stays 9
-	containerd_end
-}
+# ---- many at once ----------------------------------------------------------------------------------------------------
 
 test_ctr_parallel() { # limit 500 s
 	local i pids=()

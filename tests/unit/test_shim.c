@@ -380,6 +380,7 @@ END_TEST
 static char folder[] = "/tmp/shim-serve-XXXXXX";
 static char *socket_path;
 static pid_t shim;
+static int told[2]; /* who started it may say that it was found */
 
 static const char config_json[] =
 	"{\"ociVersion\":\"1.0.2\",\"root\":{\"path\":\"rootfs\"},\"process\":{\"args\":[\"sh\"],\"cwd\":\"/\"},"
@@ -404,16 +405,23 @@ static void serve_setup(void)
 	/* No VMM is there, whatever this machine has. */
 	setenv("MICROVM_LIBEXEC", folder, 1);
 	setenv("MICROVM_STATE", folder, 1);
+	ck_assert(!pipe2(told, O_CLOEXEC));
 	shim = fork();
 	if (!shim) {
-		const struct serve_config c = {
-			.id = "c1", .namespace = "ns", .bundle = &b, .socket_path = socket_path, .listen_fd = fd
-		};
+		const struct serve_config c = { .id = "c1",
+						.namespace = "ns",
+						.bundle = &b,
+						.socket_path = socket_path,
+						.listen_fd = fd,
+						.told_fd = told[0] };
+
+		close(told[1]);
 
 		log_to_fd(-1);
 		_exit(shim_serve(&c, &e) ? 1 : 0);
 	}
 	close(fd);
+	close(told[0]);
 	bundle_free(&b);
 }
 
@@ -423,6 +431,7 @@ static void serve_teardown(void)
 
 	kill(shim, SIGKILL);
 	waitpid(shim, &status, 0);
+	close(told[1]);
 	remove_tree(AT_FDCWD, folder);
 	free(socket_path);
 }
@@ -461,6 +470,7 @@ START_TEST(serve_without_a_vm)
 	Containerd__Task__V2__CreateTaskRequest create = CONTAINERD__TASK__V2__CREATE_TASK_REQUEST__INIT;
 	Containerd__Task__V2__StateRequest state = CONTAINERD__TASK__V2__STATE_REQUEST__INIT;
 	Containerd__Task__V2__KillRequest kill_it = CONTAINERD__TASK__V2__KILL_REQUEST__INIT;
+	Containerd__Task__V2__ConnectRequest connect_it = CONTAINERD__TASK__V2__CONNECT_REQUEST__INIT;
 	Containerd__Task__V2__CheckpointTaskRequest checkpoint = CONTAINERD__TASK__V2__CHECKPOINT_TASK_REQUEST__INIT;
 	Containerd__Task__V2__ShutdownRequest shutdown_it = CONTAINERD__TASK__V2__SHUTDOWN_REQUEST__INIT;
 	Google__Protobuf__Empty empty = GOOGLE__PROTOBUF__EMPTY__INIT;
@@ -469,7 +479,8 @@ START_TEST(serve_without_a_vm)
 
 	connect_client();
 	ck_assert_int_eq(ttrpc_call_sync(client, TASK_SERVICE, &nosuch, &empty.base, 0, NULL, &e), -EOPNOTSUPP);
-	state.id = kill_it.id = (char *)"c1";
+	state.id = kill_it.id = connect_it.id = (char *)"c1";
+	ck_assert_int_eq(ask("Connect", &connect_it.base, &e), -ENOENT);
 	ck_assert_int_eq(ask("State", &state.base, &e), -ENOENT);
 	ck_assert_int_eq(ask("Kill", &kill_it.base, &e), -ENOENT);
 	ck_assert_int_eq(ask("Checkpoint", &checkpoint.base, &e), -EOPNOTSUPP);
@@ -495,7 +506,7 @@ START_TEST(serve_survives_bad_frames)
 {
 	static const uint8_t large[] = { 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 1, 1, 0 };
 	static const uint8_t garbage[] = { 0, 0, 0, 3, 0, 0, 0, 1, 1, 0, 0xff, 0xff, 0xff };
-	Containerd__Task__V2__ConnectRequest req = CONTAINERD__TASK__V2__CONNECT_REQUEST__INIT;
+	Containerd__Task__V2__ShutdownRequest req = CONTAINERD__TASK__V2__SHUTDOWN_REQUEST__INIT;
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
 	struct err e = ERR_INIT;
 	char answer[512];
@@ -510,7 +521,34 @@ START_TEST(serve_survives_bad_frames)
 		close(fd);
 	}
 	connect_client();
-	ck_assert_msg(!ask("Connect", &req.base, &e), "%s", e.msg);
+	ck_assert_msg(!ask("Shutdown", &req.base, &e), "%s", e.msg);
+	disconnect_client();
+}
+END_TEST
+
+/* Who started it was killed: nobody will ever come. */
+START_TEST(serve_ends_when_nobody_was_told)
+{
+	int status;
+
+	close(told[1]);
+	ck_assert_int_eq(waitpid(shim, &status, 0), shim);
+	ck_assert(WIFEXITED(status) && !WEXITSTATUS(status));
+	ck_assert(access(socket_path, F_OK) < 0);
+	told[1] = -1;
+}
+END_TEST
+
+START_TEST(serve_goes_on_when_somebody_was_told)
+{
+	Containerd__Task__V2__ShutdownRequest req = CONTAINERD__TASK__V2__SHUTDOWN_REQUEST__INIT;
+	struct err e = ERR_INIT;
+
+	ck_assert_int_eq(write(told[1], "", 1), 1);
+	close(told[1]);
+	told[1] = -1;
+	connect_client();
+	ck_assert_msg(!ask("Shutdown", &req.base, &e), "%s", e.msg);
 	disconnect_client();
 }
 END_TEST
@@ -535,6 +573,8 @@ Suite *test_suite(void)
 	tcase_add_checked_fixture(serve, serve_setup, serve_teardown);
 	tcase_add_test(serve, serve_without_a_vm);
 	tcase_add_test(serve, serve_survives_bad_frames);
+	tcase_add_test(serve, serve_ends_when_nobody_was_told);
+	tcase_add_test(serve, serve_goes_on_when_somebody_was_told);
 	suite_add_tcase(s, serve);
 	return s;
 }

@@ -24,6 +24,8 @@
 #define CALL_NS 1000000000ull
 #define TRIES 15
 #define PAUSE_NS 100000000
+#define ENDING_TRIES 600
+#define ENDING_PAUSE_NS 5000000
 
 static int call(struct ttrpc_peer *peer, const char *name, const ProtobufCMessage *req, struct err *e)
 {
@@ -31,21 +33,23 @@ static int call(struct ttrpc_peer *peer, const char *name, const ProtobufCMessag
 	return ttrpc_call_sync(peer, TASK_SERVICE, task_method(name), req, CALL_NS, NULL, e);
 }
 
-static void pause_once(void)
+static void pause_for(long ns)
 {
-	const struct timespec t = { .tv_nsec = PAUSE_NS };
+	const struct timespec t = { .tv_nsec = ns };
 
 	nanosleep(&t, NULL);
 }
 
-/* False: it does not answer. */
-static bool ask(struct ttrpc_peer *peer, const char *id)
+enum outcome { ENDED, SLOW, SILENT };
+
+/* A container that is still being made can't be killed before it is there, so that is said again. */
+static enum outcome ask(struct ttrpc_peer *peer, const char *id)
 {
 	TASK(KillRequest) kill;
 	TASK(DeleteRequest) delete;
 	TASK(ShutdownRequest) shutdown;
 	struct err e;
-	int i, r;
+	int i, r = -EBUSY;
 
 	containerd__task__v2__kill_request__init(&kill);
 	containerd__task__v2__delete_request__init(&delete);
@@ -53,54 +57,64 @@ static bool ask(struct ttrpc_peer *peer, const char *id)
 	kill.id = delete.id = shutdown.id = (char *)(uintptr_t)id;
 	kill.signal = SIGKILL;
 	kill.all = true;
-	r = call(peer, "Kill", &kill.base, &e);
-	if (r == -ETIMEDOUT)
-		return false;
-	for (i = 0; i < TRIES; i++) {
+	for (i = 0; i < TRIES && r == -EBUSY; i++) {
+		if (i)
+			pause_for(PAUSE_NS);
+		if (call(peer, "Kill", &kill.base, &e) == -ETIMEDOUT)
+			return SILENT;
 		r = call(peer, "Delete", &delete.base, &e);
-		if (r != -EBUSY)
-			break;
-		pause_once();
 	}
+	/* Output that nobody takes makes it last. */
 	if (r == -EBUSY || r == -ETIMEDOUT)
-		return false;
+		return SLOW;
 	call(peer, "Shutdown", &shutdown.base, &e);
-	return true;
+	return ENDED;
 }
 
-static bool ask_shim(int fd, const char *id)
+static enum outcome ask_shim(int fd, const char *id)
 {
 	struct ttrpc_peer *peer;
 	struct loop *loop;
-	bool answered = false;
+	enum outcome outcome = SILENT;
 
 	if (loop_new(&loop, 16, 0)) {
 		close(fd);
-		return false;
+		return SILENT;
 	}
 	if (ttrpc_peer_new(&peer, loop, fd, &(struct ttrpc_peer_config){ 0 }) < 0) {
 		close(fd);
 	} else {
-		answered = ask(peer, id);
+		outcome = ask(peer, id);
 		ttrpc_peer_free(peer);
 	}
 	loop_free(loop);
-	return answered;
+	return outcome;
 }
 
-/* Its own file in the bundle is locked as long as it lives, so the number is still its own. */
-static void kill_shim(void)
+static bool is_locked(int fd)
 {
-	_cleanup_close_ int fd = open(SHIM_PID_FILE, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	char text[16] = "";
-	uint64_t pid;
+	return flock(fd, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK;
+}
+
+/*
+ * Its file in the bundle is locked as long as it lives, so the number in it is still its own. ending: it has said that it ends, and
+ * gets the time for that.
+ */
+static void kill_shim(const char *bundle, bool ending)
+{
+	_cleanup_free_ char *path = xasprintf("%s/" SHIM_PID_FILE, bundle);
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	int i;
 
-	if (fd < 0 || pread(fd, text, sizeof(text) - 1, 0) <= 0 || parse_u64(text, 2, INT32_MAX, &pid))
-		return;
-	for (i = 0; i < TRIES && flock(fd, LOCK_SH | LOCK_NB) < 0; i++) {
-		kill((pid_t)pid, SIGKILL);
-		pause_once();
+	for (i = 0; ending && fd >= 0 && i < ENDING_TRIES && is_locked(fd); i++)
+		pause_for(ENDING_PAUSE_NS);
+	for (i = 0; fd >= 0 && i < TRIES && is_locked(fd); i++) {
+		char text[16] = "";
+		uint64_t pid;
+
+		if (pread(fd, text, sizeof(text) - 1, 0) > 0 && !parse_u64(text, 2, INT32_MAX, &pid))
+			kill((pid_t)pid, SIGKILL);
+		pause_for(PAUSE_NS);
 	}
 }
 
@@ -116,37 +130,26 @@ static void sweep(void)
 		state_close(state);
 }
 
-/* The first container of a pod has the cgroup: of any other this finds none. */
-static void remove_cgroup(void)
-{
-	struct err e = ERR_INIT;
-	struct bundle b;
-
-	if (bundle_load_config(".", &b, &e))
-		return;
-	host_cgroup_remove(b.cgroup);
-	bundle_free(&b);
-}
-
 /* False: it goes on, with other containers, or is about to end as it should. */
-static bool end_shim(const char *id)
+static bool end_shim(const char *id, const char *pod)
 {
-	_cleanup_free_ char *path = NULL;
+	_cleanup_free_ char *path = NULL, *bundle = pod ? xasprintf("../%s", pod) : xstrdup(".");
 	struct err e = ERR_INIT;
-	int fd;
+	enum outcome outcome = SILENT;
+	int fd = -ENOENT;
 
-	if (shim_read_address(".", &path, &e) || !path) {
-		kill_shim(); /* it died between its start and that file, or never was */
-		return true;
-	}
-	fd = shim_connect(path, 0);
-	/* A shim that has come to its end has left nothing, unless it was killed right there. */
-	if (fd == -ENOENT)
-		return true;
-	if (fd >= 0 && ask_shim(fd, id))
+	/* Without an address it died before that was written, or never was; a pod's has others. */
+	if (!shim_read_address(".", &path, &e) && path)
+		fd = shim_connect(path, 0);
+	else if (pod)
 		return false;
-	kill_shim();
-	unlink(path);
+	if (fd >= 0)
+		outcome = ask_shim(fd, id);
+	if (outcome == ENDED || (outcome == SLOW && pod))
+		return false;
+	kill_shim(bundle, path && fd == -ENOENT);
+	if (path)
+		unlink(path);
 	sweep();
 	return true;
 }
@@ -168,11 +171,21 @@ static int print_response(struct err *e)
 
 int shim_delete(const struct shim_options *o, struct err *e)
 {
+	struct err none = ERR_INIT;
+	struct bundle b = { 0 };
+	const char *pod;
+
 	if (!o->id || !state_name_valid(o->id))
 		return err_set(e, EINVAL, "-id: which container?");
 	if (o->bundle && chdir(o->bundle) < 0)
 		return errno == ENOENT ? print_response(e) : err_errno(e, errno, "-bundle %s", o->bundle);
-	if (end_shim(o->id))
-		remove_cgroup();
+	/* One without a config.json that can be read was never more than a folder. */
+	pod = bundle_load_config(".", &b, &none) ? NULL : bundle_annotation(&b, BUNDLE_POD_ID);
+	if (pod && (str_eq(pod, o->id) || !state_name_valid(pod)))
+		pod = NULL;
+	/* The first container of a pod has the cgroup: of any other there is none. */
+	if (end_shim(o->id, pod))
+		host_cgroup_remove(b.cgroup);
+	bundle_free(&b);
 	return print_response(e);
 }

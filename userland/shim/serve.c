@@ -25,7 +25,8 @@ struct connection {
 struct server {
 	struct shim shim;
 	const struct serve_config *config;
-	struct loop_op accept_op, limit_op;
+	struct loop_op accept_op, limit_op, told_op;
+	char told;
 	struct connection *connections;
 	int listen_fd;
 	bool ending;
@@ -85,6 +86,13 @@ static void on_limit(struct loop_op *op, int res)
 {
 	if (res != -ECANCELED)
 		loop_stop(container_of(op, struct server, limit_op)->shim.loop, 0);
+}
+
+/* Who started it was killed before anybody heard of it. */
+static void on_told(struct loop_op *op, int res)
+{
+	if (res == 0)
+		loop_stop(container_of(op, struct server, told_op)->shim.loop, 0);
 }
 
 static void on_all_sent(void *arg)
@@ -173,6 +181,9 @@ int shim_serve(const struct serve_config *c, struct err *e)
 	loop_op_init(&s.accept_op, on_accepted);
 	loop_op_init(&s.limit_op, on_limit);
 	loop_accept(s.shim.loop, &s.accept_op, s.listen_fd);
+	loop_op_init(&s.told_op, on_told);
+	if (c->told_fd >= 0)
+		loop_read(s.shim.loop, &s.told_op, c->told_fd, &s.told, 1, -1);
 	start_pod(&s, &paths);
 	r = loop_run(s.shim.loop);
 	unlink(c->socket_path);

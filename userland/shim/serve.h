@@ -12,6 +12,7 @@ struct serve_config {
 	const char *events_address; /* containerd's, for events; NULL: none */
 	const char *socket_path;    /* removed when nobody can connect any more */
 	int listen_fd;
+	int told_fd; /* has a byte when containerd knows that path, and ends without one if it never will; -1: it knows */
 };
 
 /* Returns when it was shut down: 0, or why it can't serve. */

@@ -137,13 +137,18 @@ static void serve_state(struct ttrpc_call *call, const ProtobufCMessage *m, void
 static void serve_connect(struct ttrpc_call *call, const ProtobufCMessage *m, void *arg)
 {
 	const TASK(ConnectRequest) *req = (const TASK(ConnectRequest) *)m;
-	struct err none = ERR_INIT;
-	const struct task *t = task_find(arg, req->id, &none);
+	struct err e = ERR_INIT;
+	const struct task *t = task_find(arg, req->id, &e);
 	TASK(ConnectResponse) answer;
 
+	/* A containerd that was started again asks. Its last one was killed before it created, or while it deleted: it cleans up. */
+	if (!t) {
+		ttrpc_fail(call, &e);
+		return;
+	}
 	containerd__task__v2__connect_response__init(&answer);
 	answer.shim_pid = (uint32_t)getpid();
-	answer.task_pid = t ? task_pid(t) : 0;
+	answer.task_pid = task_pid(t);
 	answer.version = (char *)MICROVM_VERSION;
 	ttrpc_reply(call, &answer.base);
 }

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+# What the tests of Debian's containerd share: a containerd of the test's own, with the shim, and its containers.
+# shellcheck source=tests/e2e/engines.sh
+. "$(dirname "${BASH_SOURCE[0]}")/engines.sh"
+
+runtime=io.containerd.microvm.v2
+image=example.org/busybox:busybox
+tasks=/run/containerd/io.containerd.runtime.v2.task/default
+
+daemon() {
+	containerd -l warn -c "$work/config.toml" --root "$work/lib/root" >>"$work/containerd.log" 2>&1 &
+	daemon=$!
+	until_ok ctr version
+}
+# What containerd keeps lies in tmpfs, and goes with it. Plugins that find nothing to work with here only cost time.
+containerd_begin() {
+	local limit
+	mkdir -p "$work/lib"
+	mount -t tmpfs tmpfs "$work/lib"
+	installed containerd-shim-microvm-v2
+	from_page containerd toml >"$work/config.toml"
+	sed -i "/^disable_apparmor/a sandbox_image = \"$image\"" "$work/config.toml"
+	# An emulated CPU is tens of times slower than those that containerd's own limits were made for.
+	{
+		echo '[timeouts]'
+		for limit in shim.cleanup shim.load shim.shutdown task.state; do echo "\"io.containerd.timeout.$limit\" = \"120s\""; done
+	} >>"$work/config.toml"
+	grep -q $runtime "$work/config.toml" || die "the page has no configuration for containerd"
+	trap containerd_failed EXIT
+	daemon
+	tar -C "$(pausing_layout)" -cf "$work/image.tar" .
+	ctr image import --base-name example.org/busybox "$work/image.tar"
+}
+# The image does for a pod's own container, too.
+pausing_layout() {
+	local dir
+	dir=$(own_layout)
+	edit_config "$dir" busybox '.config.Cmd = ["sleep", "100000"]'
+	echo "$dir"
+}
+containerd_failed() {
+	[ "$?" = 0 ] || tail -n 40 "$work/containerd.log"
+}
+containerd_end() {
+	is "$(ctr task ls -q)" "" "tasks at the end"
+	kill "$daemon"
+	wait "$daemon" || true
+	until_ok no_vmm
+	[ -z "$(ls -A "$tasks" 2>/dev/null)" ] || die "bundles are left: $(ls "$tasks")"
+	[ -z "$(find "$state/shim" "$state/sandboxes" -mindepth 1)" ] || die "left in the state: $(find "$state")"
+	umount "$work/lib"
+	rm -rf /run/containerd /opt/containerd
+	trap - EXIT
+}
+
+# `new ID COMMAND…`: a detached container.
+new() { run ctr run -d --runtime $runtime $image "$@"; status_is 0; }
+in_state() { ctr task ls | awk -v n="$1" -v s="$2" '$1 == n && $3 == s { ok = 1 } END { exit !ok }'; }
+# What the first process ended with, which ctr says, and does not exit with.
+deleted_with() { # ID STATUS
+	run ctr task delete "$1"
+	status_is 0
+	err_has "exit code $2"
+	ctr container delete "$1"
+}
+gone() { ! ctr task ls -q | grep -qx "$1"; }
+end_all() { # ID…
+	local id
+	for id; do
+		ctr task kill -s KILL "$id" || true
+		until_ok in_state "$id" STOPPED
+		run ctr task delete "$id"
+		ctr container delete "$id"
+	done
+}
