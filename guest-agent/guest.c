@@ -91,6 +91,27 @@ int guest_set_sysctl(const char *name, const char *value, struct err *e)
 	return 0;
 }
 
+int guest_set_online_cpus(uint32_t count, struct err *e)
+{
+	unsigned int cpu;
+
+	if (!count)
+		return err_set(e, EINVAL, "online CPUs: a guest needs one at least");
+	/* CPU 0 can't be taken away, and has no such file. */
+	for (cpu = 1;; cpu++) {
+		const char *want = cpu < count ? "1" : "0";
+		char path[64], is[2] = "";
+		_cleanup_close_ int fd = -1;
+
+		snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%u/online", cpu);
+		fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+		if (fd < 0 && errno == ENOENT)
+			return 0;
+		if (fd < 0 || pread(fd, is, 1, 0) < 0 || (!str_eq(is, want) && pwrite(fd, want, 1, 0) < 0))
+			return err_errno(e, errno, "%s=%s", path, want);
+	}
+}
+
 int guest_mount_share(const char *tag, struct err *e)
 {
 	if (mkdir(GUEST_SHARE_PATH, 0700) < 0 && errno != EEXIST)

@@ -18,6 +18,8 @@ int guest_add_entropy(const uint8_t *data, size_t len, struct err *e);
 int guest_set_hostname(const char *name, struct err *e);
 /* Name with dots or slashes, as sysctl(8) takes it. */
 int guest_set_sysctl(const char *name, const char *value, struct err *e);
+/* The first so many CPUs are online (at least 1; more than there are: all), and no others. */
+int guest_set_online_cpus(uint32_t count, struct err *e);
 
 /* Memory that details point to. */
 struct guest_details {

@@ -119,6 +119,13 @@ static void serve_get_details(struct ttrpc_call *call, const ProtobufCMessage *r
 	reply_details(call);
 }
 
+static void serve_set_online_cpus(struct ttrpc_call *call, const ProtobufCMessage *req, void *arg)
+{
+	struct err e = ERR_INIT;
+
+	reply_empty(call, guest_set_online_cpus(((const Microvm__SetOnlineCpusRequest *)req)->count, &e), &e);
+}
+
 static void serve_next_event(struct ttrpc_call *call, const ProtobufCMessage *req, void *arg)
 {
 	events_next(&server_of(arg)->tasks.events, call);
@@ -277,6 +284,7 @@ static const struct ttrpc_method methods[] = {
 	METHOD("SetTime", set_time, set_time_request, empty),
 	METHOD("AddEntropy", add_entropy, add_entropy_request, empty),
 	METHOD("GetDetails", get_details, empty, guest_details),
+	METHOD("SetOnlineCpus", set_online_cpus, set_online_cpus_request, empty),
 	METHOD("CreateContainer", create_container, create_container_request, process_reply),
 	METHOD("StartContainer", start_container, container_request, empty),
 	METHOD("ExecProcess", exec_process, exec_request, process_reply),

@@ -4,6 +4,9 @@
 # shellcheck source=tests/e2e/engines.sh
 . "$(dirname "${BASH_SOURCE[0]}")/engines.sh"
 
+# A folder with another containerd and its ctr, than which Debian's may be older.
+[ -z "${MICROVM_E2E_CONTAINERD-}" ] || PATH=$MICROVM_E2E_CONTAINERD:$PATH
+
 runtime=io.containerd.microvm.v2
 image=example.org/busybox:busybox
 tasks=/run/containerd/io.containerd.runtime.v2.task/default
@@ -13,14 +16,22 @@ daemon() {
 	daemon=$!
 	until_ok ctr version
 }
+# The page's, for the containerd that is there, and the image that stands in for the pause image.
+containerd_config() {
+	if [[ $(containerd --version) == */v2\ * ]]; then
+		from_page "containerd 2.x" toml
+		printf '[plugins."io.containerd.cri.v1.images".pinned_images]\nsandbox = "%s"\n' "$image"
+	else
+		from_page containerd toml | sed "/^disable_apparmor/a sandbox_image = \"$image\""
+	fi >"$work/config.toml"
+}
 # What containerd keeps lies in tmpfs, and goes with it. Plugins that find nothing to work with here only cost time.
 containerd_begin() {
 	local limit
 	mkdir -p "$work/lib"
 	mount -t tmpfs tmpfs "$work/lib"
 	installed containerd-shim-microvm-v2
-	from_page containerd toml >"$work/config.toml"
-	sed -i "/^disable_apparmor/a sandbox_image = \"$image\"" "$work/config.toml"
+	containerd_config
 	# An emulated CPU is tens of times slower than those that containerd's own limits were made for.
 	{
 		echo '[timeouts]'
@@ -50,7 +61,7 @@ containerd_end() {
 	[ -z "$(ls -A "$tasks" 2>/dev/null)" ] || die "bundles are left: $(ls "$tasks")"
 	[ -z "$(find "$state/shim" "$state/sandboxes" -mindepth 1)" ] || die "left in the state: $(find "$state")"
 	umount "$work/lib"
-	rm -rf /run/containerd /opt/containerd
+	rm -rf /run/containerd /run/nri /opt/containerd
 	trap - EXIT
 }
 

@@ -11,7 +11,7 @@ ADDRESS = "unix:///run/containerd/containerd.sock"
 MESSAGES = {
     "PodMetadata": {"name": (1, str), "uid": (2, str), "namespace": (3, str), "attempt": (4, int)},
     "NamespaceOption": {"network": (1, int), "pid": (2, int), "ipc": (3, int)},
-    "PodSecurity": {"namespace_options": (1, "NamespaceOption")},
+    "PodSecurity": {"namespace_options": (1, "NamespaceOption"), "privileged": (6, int)},
     "LinuxPod": {"cgroup_parent": (1, str), "security_context": (2, "PodSecurity"), "resources": (5, "Resources")},
     "PodConfig": {"metadata": (1, "PodMetadata"), "hostname": (2, str), "log_directory": (3, str), "annotations": (7, dict),
                   "linux": (8, "LinuxPod")},
@@ -20,7 +20,7 @@ MESSAGES = {
     "ContainerMetadata": {"name": (1, str), "attempt": (2, int)},
     "Image": {"image": (1, str)},
     "Mount": {"container_path": (1, str), "host_path": (2, str), "readonly": (3, int)},
-    "ContainerSecurity": {"namespace_options": (3, "NamespaceOption")},
+    "ContainerSecurity": {"privileged": (2, int), "namespace_options": (3, "NamespaceOption")},
     "Resources": {"cpu_period": (1, int), "cpu_quota": (2, int), "cpu_shares": (3, int), "memory_limit_in_bytes": (4, int)},
     "LinuxContainer": {"resources": (1, "Resources"), "security_context": (2, "ContainerSecurity")},
     "ContainerConfig": {"metadata": (1, "ContainerMetadata"), "image": (2, "Image"), "command": (3, [str]),

@@ -462,6 +462,36 @@ START_TEST(state)
 }
 END_TEST
 
+START_TEST(limit_of_cpu_time)
+{
+	static const struct {
+		int64_t quota;
+		uint64_t period, thousandths;
+	} rows[] = {
+		{ 150000, 100000, 1500 }, { 20000, 0, 200 }, /* the kernel's own period */
+		{ -1, 100000, 0 },	  { 0, 100000, 0 },
+		{ 1, 1000000, 1 },	  { INT64_MAX, 1000, UINT64_MAX / 1000 * 1000 / 1000 },
+	};
+	Microvm__Int64Value quota = MICROVM__INT64_VALUE__INIT;
+	Microvm__UInt64Value period = MICROVM__UINT64_VALUE__INIT;
+	Microvm__CPU cpu = MICROVM__CPU__INIT;
+	Microvm__Resources res = MICROVM__RESOURCES__INIT;
+	size_t i;
+
+	ck_assert_uint_eq(bundle_cpu_limit(NULL), 0);
+	ck_assert_uint_eq(bundle_cpu_limit(&res), 0);
+	res.cpu = &cpu;
+	ck_assert_uint_eq(bundle_cpu_limit(&res), 0);
+	cpu.quota = &quota;
+	for (i = 0; i < ARRAY_SIZE(rows); i++) {
+		quota.value = rows[i].quota;
+		period.value = rows[i].period;
+		cpu.period = rows[i].period ? &period : NULL;
+		ck_assert_uint_eq(bundle_cpu_limit(&res), rows[i].thousandths);
+	}
+}
+END_TEST
+
 Suite *test_suite(void)
 {
 	Suite *s = suite_create("bundle");
@@ -476,6 +506,7 @@ Suite *test_suite(void)
 	tcase_add_test(t, devices);
 	tcase_add_test(t, sizes);
 	tcase_add_test(t, sizes_of_a_pod);
+	tcase_add_test(t, limit_of_cpu_time);
 	tcase_add_test(t, hooks);
 	tcase_add_test(t, cgroups);
 	tcase_add_test(t, cgroup_entered_and_left);

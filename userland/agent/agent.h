@@ -33,6 +33,7 @@
 	X(set_time, SetTimeRequest, Empty, 60)                         \
 	X(add_entropy, AddEntropyRequest, Empty, 60)                   \
 	X(get_details, Empty, GuestDetails, 60)                        \
+	X(set_online_cpus, SetOnlineCpusRequest, Empty, 60)            \
 	X(create_container, CreateContainerRequest, ProcessReply, 120) \
 	X(start_container, ContainerRequest, Empty, 120)               \
 	X(exec_process, ExecRequest, ProcessReply, 60)                 \

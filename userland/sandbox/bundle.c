@@ -16,7 +16,8 @@
 #include "oci/spec.h"
 #include "sandbox/host_cgroup.h"
 
-#define POD_CPU_SHARES 1024u /* of one CPU, as Kubernetes asks for them */
+#define CFS_PERIOD_US 100000u /* what a quota without a period is of */
+#define POD_CPU_SHARES 1024u  /* of one CPU, as Kubernetes asks for them */
 
 static const char *annotation(const Microvm__Spec *spec, const char *name)
 {
@@ -234,6 +235,19 @@ uint64_t bundle_mem_limit(const Microvm__Resources *res)
 	return res && res->memory && res->memory->limit && res->memory->limit->value > 0
 		       ? (uint64_t)res->memory->limit->value
 		       : 0;
+}
+
+uint64_t bundle_cpu_limit(const Microvm__Resources *res)
+{
+	const Microvm__CPU *cpu = res ? res->cpu : NULL;
+	uint64_t period = CFS_PERIOD_US, quota;
+
+	if (!cpu || !cpu->quota || cpu->quota->value <= 0)
+		return 0;
+	if (cpu->period && cpu->period->value)
+		period = cpu->period->value;
+	quota = min_t(uint64_t, (uint64_t)cpu->quota->value, UINT64_MAX / 1000);
+	return max_t(uint64_t, quota * 1000 / period, 1);
 }
 
 /* Whole CPUs for the VM; a quota itself is the container's cgroup's. */

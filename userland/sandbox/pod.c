@@ -24,6 +24,7 @@ struct pod {
 	char *socket;
 	size_t next_share;
 	struct balloon_target memory;
+	unsigned int cpus;	   /* that the guest was told it has online */
 	struct loopback *loopback; /* NULL: it has no network namespace on the host, or the kernel can't */
 	bool told_ready, told_end;
 };
@@ -151,6 +152,7 @@ int pod_new(struct pod **out, const struct pod_config *config, struct err *e)
 		return r;
 	}
 	balloon_target_begin(&p->memory, config->loop, p->s.home.dirfd, p->s.record.mem_bytes);
+	p->cpus = pod_vcpus(p);
 	p->socket = xasprintf("/proc/self/fd/%d/vsock", p->s.home.dirfd);
 	*out = p;
 	return 0;
@@ -200,6 +202,31 @@ void pod_set_memory(struct pod *p, uint64_t bytes)
 {
 	if (pod_agent(p))
 		balloon_target_set(&p->memory, min_t(uint64_t, bytes, p->s.record.mem_bytes));
+}
+
+unsigned int pod_vcpus(const struct pod *p)
+{
+	return p->s.record.vcpus;
+}
+
+static void on_cpus_set(const ProtobufCMessage *reply, const struct err *e, void *arg)
+{
+	if (!reply && e->code != ECANCELED)
+		log_warn("the guest's CPUs stay as they are: %s", e->msg);
+}
+
+void pod_set_cpus(struct pod *p, uint64_t n, bool fewer)
+{
+	Microvm__SetOnlineCpusRequest req;
+	struct agent *agent = pod_agent(p);
+	const uint32_t most = (uint32_t)min_t(uint64_t, n, pod_vcpus(p)), count = max_t(uint32_t, most, 1);
+
+	if (!agent || count == p->cpus || (count < p->cpus && !fewer))
+		return;
+	p->cpus = count;
+	microvm__set_online_cpus_request__init(&req);
+	req.count = count;
+	agent_set_online_cpus_async(agent, &req, on_cpus_set, p);
 }
 
 /* ---- files of containers --------------------------------------------------------------------------------------------- */

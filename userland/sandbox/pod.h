@@ -46,6 +46,9 @@ struct agent *pod_agent(struct pod *pod);
 const char *pod_socket(const struct pod *pod);
 pid_t pod_vmm_pid(const struct pod *pod);
 uint64_t pod_mem_bytes(const struct pod *pod);
+unsigned int pod_vcpus(const struct pod *pod);
+/* So many CPUs are the guest's from now on, at least one; more than it was made with are all of them. fewer: even if it has more. */
+void pod_set_cpus(struct pod *pod, uint64_t n, bool fewer);
 /* What its guest is to do with from now on; more than it was made with is all of that. */
 void pod_set_memory(struct pod *pod, uint64_t bytes);
 

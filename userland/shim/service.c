@@ -340,7 +340,8 @@ static int parse_update(const struct shim *s, const TASK(UpdateTaskRequest) * re
 static void then_updated(struct task *t)
 {
 	t->mem_limit = t->mem_limit_asked;
-	tasks_fit_memory(t->shim);
+	t->cpu_limit = t->cpu_limit_asked;
+	tasks_fit_vm(t->shim, true);
 }
 
 static void serve_update(struct ttrpc_call *call, const ProtobufCMessage *m, void *arg)
@@ -365,6 +366,7 @@ static void serve_update(struct ttrpc_call *call, const ProtobufCMessage *m, voi
 	}
 	t = task_find(arg, req->id, &e);
 	t->mem_limit_asked = res->memory && res->memory->limit ? bundle_mem_limit(res) : t->mem_limit;
+	t->cpu_limit_asked = res->cpu && res->cpu->quota ? bundle_cpu_limit(res) : t->cpu_limit;
 	microvm__update_request__init(&u);
 	u.id = req->id;
 	u.resources = res;

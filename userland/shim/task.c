@@ -68,24 +68,6 @@ uint32_t task_pid(const struct task *t)
 	return t->shim->pod ? (uint32_t)pod_vmm_pid(t->shim->pod) : 0;
 }
 
-void tasks_fit_memory(struct shim *s)
-{
-	uint64_t sum = 0;
-	const struct task *t;
-
-	for (t = s->tasks; t; t = t->next) {
-		if (!t->in_guest || t->bundle.pause)
-			continue;
-		if (!t->mem_limit) {
-			pod_set_memory(s->pod, UINT64_MAX);
-			return;
-		}
-		sum += min_t(uint64_t, t->mem_limit, pod_mem_bytes(s->pod));
-	}
-	if (sum)
-		pod_set_memory(s->pod, bundle_mem_for_limit(sum));
-}
-
 /* ---- create --------------------------------------------------------------------------------------------------------- */
 
 static void task_free(struct task *t)
@@ -165,7 +147,8 @@ static void on_created(const ProtobufCMessage *reply, const struct err *e, void 
 	t->guest_pid = ((const Microvm__ProcessReply *)reply)->pid;
 	t->in_guest = true;
 	t->mem_limit = bundle_mem_limit(t->bundle.spec->linux->resources);
-	tasks_fit_memory(t->shim);
+	t->cpu_limit = bundle_cpu_limit(t->bundle.spec->linux->resources);
+	tasks_fit_vm(t->shim, false);
 	created(t);
 	protobuf_c_message_free_unpacked(&take_ptr(t->request)->base, NULL);
 }
@@ -386,7 +369,7 @@ static void on_removed(const ProtobufCMessage *reply, const struct err *e, void 
 	if (!reply)
 		log_warn("container %s: %s", t->id, e->msg);
 	t->in_guest = false;
-	tasks_fit_memory(t->shim);
+	tasks_fit_vm(t->shim, true);
 	finish_delete(t);
 }
 

@@ -73,8 +73,8 @@ struct task {
 	bool asked; /* the agent, for its creation */
 	bool in_guest, paused;
 	bool idle, waking; /* no process of it is in the guest, or not yet (pause.h) */
-	uint64_t mem_limit,
-		mem_limit_asked;	   /* of its memory, in bytes; 0: none. asked: by an Update that is under way */
+	/* Of its memory, in bytes, and CPU time, in thousandths of a CPU; 0: none. asked: by an Update that is under way. */
+	uint64_t mem_limit, mem_limit_asked, cpu_limit, cpu_limit_asked;
 	TASK(CreateTaskRequest) * request; /* until the guest has it */
 	struct process first;
 	struct process *execs;
@@ -114,8 +114,11 @@ int task_ask_creation(struct task *t, agent_done_fn done, struct err *e);
 /* Those that wait for the guest, or for the pod's first container: are made, or refused. */
 void tasks_create_waiting(struct shim *s);
 void tasks_refuse_waiting(struct shim *s, const struct err *e);
-/* The containers or their limits have changed: what the guest is to do with follows. */
-void tasks_fit_memory(struct shim *s);
+/*
+ * The containers or their limits have changed: what the guest is to do with follows (fit.c). fewer_cpus: of CPUs less, too; not while
+ * a pod's containers come, of which the next may need what this one doesn't.
+ */
+void tasks_fit_vm(struct shim *s, bool fewer_cpus);
 
 /* ---- news from the pod ------------------------------------------------------------------------------------------------ */
 
