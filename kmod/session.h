@@ -5,7 +5,8 @@
  *	main.c		the device and its calls
  *	session.c	life of a session, its thread, what goes up to its owner
  *	vsock.c		the queues: packets from the guest and to it
- *	flow.c		flows and their host streams
+ *	flow.c		flows: their table, their beginning and end
+ *	flow_stream.c	their host streams
  *	message.c	those of messages
  *	balloon.c	pages that the guest gives back
  *	pressure.c	how many of them the host wants
@@ -35,6 +36,7 @@
 
 #define FLOW_BUCKETS 256u
 #define FLOWS_MAX 1024u
+#define BUFFER_MIN 4096u	  /* of one flow, and the least that it may have for credit */
 #define BUFFERS_MAX (16u << 20)	  /* memory for what waits for slow streams, all flows */
 #define EVENTS_MAX 128u		  /* packets that wait for the owner */
 #define PACKETS_MAX 256u	  /* of the owner's that wait for buffers */
@@ -231,10 +233,21 @@ void flow_end(struct flow *f, enum microvm_flow_end reason);
 /* Nobody knows it any more; freed now, or when its stream has taken what is left. */
 void flow_forget(struct flow *f);
 void flow_free(struct flow *f);
-/* Serves the streams that have news. */
-void flow_serve_ready(struct session *s);
 void flow_say(struct flow *f, unsigned int what);
 void flow_unsay(struct flow *f, unsigned int what);
+
+/* flow_stream.c; all under the lock */
+/* A connected stream socket, or a pipe's writing end, which is opened once more. Negative errno. */
+int flow_take_stream(struct flow *f, int fd);
+void flow_let_stream_go(struct flow *f);
+/* From now on its news wake the thread. */
+void flow_listen(struct flow *f);
+/* Which of them, as the flow is now. */
+void flow_set_interest(struct flow *f);
+/* As if there were news; from anywhere. */
+void flow_mark_ready(struct flow *f);
+/* Serves the streams that have news. */
+void flow_serve_ready(struct session *s);
 bool flow_reading(const struct flow *f);
 /* Payload from the guest, with its packet's flags: 0, or the reason for the flow's end. */
 int flow_from_guest(struct flow *f, struct iovec *iov, unsigned int n, u32 len, u32 flags);

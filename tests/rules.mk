@@ -33,7 +33,7 @@ $(UNIT_PROGRAMS): $(TESTBIN)/unit/%: $(O)/obj/tests/unit/%.o $(O)/obj/tests/unit
 $(foreach f,$(patsubst tests/unit/%_fixture.c,%,$(wildcard tests/unit/*_fixture.c)),\
 	$(eval $(filter $(TESTBIN)/unit/test_$(f)%,$(UNIT_PROGRAMS)): $(O)/obj/tests/unit/$(f)_fixture.o))
 
-$(TESTBIN)/unit/test_agent $(TESTBIN)/unit/test_agent_tcp: $(O)/obj/tests/unit/agent_world.o
+$(filter $(TESTBIN)/unit/test_agent%,$(UNIT_PROGRAMS)): $(O)/obj/tests/unit/agent_world.o
 
 .PHONY: unit-programs replay-programs fuzz-programs test-programs check-kvm
 # With UNIT only those.

@@ -63,7 +63,7 @@ $(call program,microvm-vmm,userland/vmm/main.c,vmm virtio io base,-luring -lpthr
 $(BIN)/microvm-fsd: private LDFLAGS := $(if $(SAN),$(LDFLAGS),$(patsubst -pie,-static-pie,$(LDFLAGS)))
 $(call program,microvm-fsd,userland/fsd/main.c,fsd virtio io base,-luring -lpthread)
 $(call program,microvm-import,userland/image/import/main.c,import image base,$(JSONC_LIBS) -larchive -lcrypto -lcap)
-$(TESTBIN)/unit/test_image_get: | $(BIN)/microvm-import
+$(addprefix $(TESTBIN)/unit/,test_image_get test_image_get_store): | $(BIN)/microvm-import
 $(call program,microvm,userland/cli/main.c,cli sandbox agent oci image rpc io base,$(JSONC_LIBS) $(PB_LIBS) -lseccomp -luring)
 $(call program,microvm-runtime,userland/runtime/main.c,runtime cli sandbox agent oci image rpc io base,$(JSONC_LIBS) $(PB_LIBS) -lseccomp -luring)
 $(call program,containerd-shim-microvm-v2,userland/shim/main.c,shim sandbox agent oci image rpc io base,$(JSONC_LIBS) $(PB_LIBS) -lseccomp -luring)

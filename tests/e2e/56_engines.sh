@@ -30,24 +30,37 @@ podman_end() {
 	rmdir /sys/fs/cgroup/libpod_parent/* /sys/fs/cgroup/libpod_parent 2>/dev/null || true
 }
 
+answers() { [ "$(busybox wget -qO- "$1")" = served ]; }
+# What engines left in the tables of the lab's host.
+iptables_clear() {
+	local table
+	for table in filter nat; do
+		iptables -t $table -F
+		iptables -t $table -X
+	done
+	iptables -P FORWARD ACCEPT
+}
+
 test_podman() { # limit 400 s
+	# Most have no need of a network, which costs the lab seconds.
+	local alone=(--network none)
 	podman_begin
-	run pm run --rm "$image" echo hello
+	run pm run --rm "${alone[@]}" "$image" echo hello
 	status_is 0
 	out_is hello
-	run pm run --rm "$image" sh -c 'uname -r; exit 3'
+	run pm run --rm "${alone[@]}" "$image" sh -c 'uname -r; exit 3'
 	status_is 3
 	[ "$out" != "$(uname -r)" ] || die "that is the host's kernel"
-	echo piped | pm run -i --rm "$image" cat >"$work/out2"
+	echo piped | pm run -i --rm "${alone[@]}" "$image" cat >"$work/out2"
 	is "$(cat "$work/out2")" piped
-	run pm run --rm "$image" nosuchcommand
+	run pm run --rm "${alone[@]}" "$image" nosuchcommand
 	status_is 127
 	err_has "not found"
-	run pm run --rm "$image" /etc/passwd
+	run pm run --rm "${alone[@]}" "$image" /etc/passwd
 	status_is 126
 	err_has /etc/passwd
 	is "$(pm ps -aq)" "" "containers whose command is not there"
-	run pm run -d --name box -v "$work:/host:ro" "$image" sh -c 'echo started; trap "echo bye; exit 5" TERM; while :; do sleep 0.1; done'
+	run pm run -d "${alone[@]}" --name box -v "$work:/host:ro" "$image" sh -c 'echo started; trap "echo bye; exit 5" TERM; while :; do sleep 0.1; done'
 	status_is 0
 	until_ok grep -q started <(pm logs box)
 	run pm exec box sh -c 'ls /host/out; exit 6'
@@ -64,7 +77,7 @@ test_podman() { # limit 400 s
 	run pm run --rm --ipc container:box --network container:box "$image" sh -c 'readlink /proc/self/ns/ipc; readlink /proc/self/ns/net; uname -r'
 	status_is 0
 	is "$out" "$(pm exec box sh -c 'readlink /proc/self/ns/ipc; readlink /proc/self/ns/net; uname -r')"
-	run pm run --rm --ipc host "$image" true
+	run pm run --rm "${alone[@]}" --ipc host "$image" true
 	[ "$status" != 0 ] || die "a guest has no ipc namespace of the host"
 	err_has "ipc namespace"
 	run pm pause box
@@ -91,7 +104,15 @@ test_podman() { # limit 400 s
 	out_has "10.90.0.0/24 dev eth0"
 	ip netns del e2e-pod
 	rmdir /run/netns 2>/dev/null || { umount /run/netns; rmdir /run/netns; }
+	# The engine's own bridge, and a port of the host's.
+	run pm run -d --name web -p 127.0.0.1:8088:8080 "$image" sh -c 'mkdir /www; echo served >/www/index.html; exec httpd -f -p 8080 -h /www'
+	status_is 0
+	until_ok answers "http://$(pm inspect web --format '{{.NetworkSettings.IPAddress}}'):8080"
+	answers http://127.0.0.1:8088 || die "the port of the host does not lead to the container's"
 	podman_end
+	ip link del cni-podman0
+	iptables_clear
+	rm -rf /var/lib/cni
 }
 
 # One VM, though each of its containers has a supervisor.
@@ -147,8 +168,7 @@ docker_begin() {
 	installed microvm-runtime
 	from_page docker json >"$work/daemon.json"
 	grep -q microvm-runtime "$work/daemon.json" || die "the page has no configuration for dockerd"
-	# The lab has no iptables to set up, and wants no bridge.
-	jq '. + {iptables: false, bridge: "none"}' "$work/daemon.json" >/etc/docker/daemon.json
+	cp "$work/daemon.json" /etc/docker/daemon.json
 	dockerd --data-root "$work/lib/docker" --exec-root "$work/lib/run" >"$work/dockerd.log" 2>&1 &
 	dockerd=$!
 	trap '[ "$?" = 0 ] || tail -n 40 "$work/dockerd.log"' EXIT
@@ -163,6 +183,8 @@ docker_end() {
 	trap - EXIT
 	umount -R "$work/lib/run" 2>/dev/null || true
 	umount -R "$work/lib"
+	ip link del docker0
+	iptables_clear
 	rm -rf /etc/docker /run/containerd /run/docker /run/docker.sock /run/docker.pid /run/netns /root/.docker
 	rmdir /sys/fs/cgroup/docker 2>/dev/null || true
 }
@@ -211,5 +233,23 @@ test_docker() { # limit 400 s
 	out_is 137
 	run docker rm box
 	status_is 0
+	docker_network
 	docker_end
+}
+
+# The engine's own bridge, which it makes in a hook, and a port of the host's.
+docker_network() {
+	local address
+	run docker run --runtime microvm -d --name web -p 127.0.0.1:8088:8080 busybox:lab \
+		sh -c 'mkdir /www; echo served >/www/index.html; exec httpd -f -p 8080 -h /www'
+	status_is 0
+	address=$(docker inspect web --format '{{.NetworkSettings.IPAddress}}')
+	until_ok answers "http://$address:8080"
+	answers http://127.0.0.1:8088 || die "the port of the host does not lead to the container's"
+	run docker run --runtime microvm --rm busybox:lab sh -c "wget -qO- http://$address:8080; cat /sys/class/net/eth0/address"
+	status_is 0
+	out_has served
+	[[ $out == *02:42:* ]] || die "that is not the address that docker gave: $out"
+	run docker rm -f web
+	status_is 0
 }

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "oci/pb.h"
 
 #define BUSYBOX "/bin/busybox"
 #define CGROUP_NAME "/sys/fs/cgroup"
@@ -104,6 +105,18 @@ static void unwire(struct box *b)
 
 	for (i = 0; i < 3; i++)
 		cleanup_closep(&b->io.stdio[i]);
+}
+
+void box_mount(struct box *b, const char *destination, const char *type, const char *source, char *const *options)
+{
+	Microvm__Mount *m = pb_new(Microvm__Mount, microvm__mount);
+
+	m->destination = xstrdup(destination);
+	m->type = xstrdup(type);
+	m->source = xstrdup(source);
+	for (; *options; options++)
+		pb_append(m->n_options, m->options, xstrdup(*options));
+	pb_append(b->spec->n_mounts, b->spec->mounts, m);
 }
 
 int box_create(struct box *b)
@@ -209,12 +222,35 @@ void box_free(struct box *b)
 	check_nothing_left();
 }
 
-void expect_output(const char *script, const struct oci_options *o, const char *want)
+void box_expect(struct box *b, const char *want)
 {
-	struct box *b = box_new(script, o);
+	const Microvm__Process *p = b->spec->process;
 	int r = box_run(b);
 
-	ck_assert_msg(r == 0, "`%s` gave %d: %s\n%s", script, r, b->e.msg, b->output);
+	ck_assert_msg(r == 0, "`%s` gave %d: %s\n%s", p->args[p->n_args - 1], r, b->e.msg, b->output);
 	ck_assert_str_eq(b->output, want);
 	box_free(b);
+}
+
+void expect_output(const char *script, const struct oci_options *o, const char *want)
+{
+	box_expect(box_new(script, o), want);
+}
+
+void box_expect_refused(struct box *b, int code, const char *says)
+{
+	ck_assert_int_eq(box_create(b), code);
+	ck_assert_msg(strstr(b->e.msg, says), "%s", b->e.msg);
+	box_free(b);
+}
+
+void make_folder(const char *path, mode_t mode)
+{
+	ck_assert_int_eq(mkdir_p(AT_FDCWD, path, 0755), 0);
+	ck_assert_int_eq(chmod(path, mode), 0);
+}
+
+void make_file(const char *path, const char *text)
+{
+	ck_assert_int_eq(write_file_atomic(AT_FDCWD, path, text, strlen(text), 0644), 0);
 }

@@ -16,6 +16,7 @@
 #include "oci/spec.h"
 
 #define OUTPUT_MAX 65536
+#define LIST(...) ((char *[]){ __VA_ARGS__, NULL })
 
 /* A container that is being asked for; spec may be changed before it's made. */
 struct box {
@@ -37,6 +38,7 @@ void fixture_begin(void);
 struct box *box_new(const char *script, const struct oci_options *o);
 /* A file of the root: at most 7. */
 void box_file(struct box *b, const char *path, const char *text, unsigned int mode);
+void box_mount(struct box *b, const char *destination, const char *type, const char *source, char *const *options);
 int box_create(struct box *b);
 int box_start(struct box *b);
 /* Reads all output into b->output, reaps pid: -> exit status as the agent tells it. */
@@ -47,9 +49,17 @@ int box_exec(struct box *b, char *const *args, const char *user, pid_t *pid);
 /* Removes the container, and checks that nothing is left of it. */
 void box_free(struct box *b);
 
-/* Runs script in a new container: it must end with 0, and print what is wanted. */
+/* Runs and frees a box: the status has to be 0, the output that. */
+void box_expect(struct box *b, const char *want);
+/* The same, of a new box. */
 void expect_output(const char *script, const struct oci_options *o, const char *want);
+/* Making it fails with a negative errno, and an error that says so; it is freed. */
+void box_expect_refused(struct box *b, int code, const char *says);
 
 void check_nothing_left(void);
+
+/* Files of the guest. */
+void make_folder(const char *path, mode_t mode);
+void make_file(const char *path, const char *text);
 
 #endif

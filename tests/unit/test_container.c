@@ -13,8 +13,6 @@
 
 Suite *test_suite(void);
 
-#define LIST(...) ((char *[]){ __VA_ARGS__, NULL })
-
 START_TEST(hello)
 {
 	expect_output("echo hello; echo $$; /bin/sh -c 'exit 0'", NULL, "hello\n1\n");

@@ -2,8 +2,6 @@
 /* A container's file system: mounts with all their options, devices, and images that try to lead out of it. */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/mount.h>
-#include <sched.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -14,50 +12,6 @@
 #include "tests/unit/container_fixture.h"
 
 Suite *test_suite(void);
-
-#define LIST(...) ((char *[]){ __VA_ARGS__, NULL })
-
-static void add_mount(struct box *b, const char *destination, const char *type, const char *source,
-		      char *const *options)
-{
-	Microvm__Mount *m = pb_new(Microvm__Mount, microvm__mount);
-
-	m->destination = xstrdup(destination);
-	m->type = xstrdup(type);
-	m->source = xstrdup(source);
-	for (; *options; options++)
-		pb_append(m->n_options, m->options, xstrdup(*options));
-	pb_append(b->spec->n_mounts, b->spec->mounts, m);
-}
-
-/* Runs and frees: the status has to be 0, the output that. */
-static void expect(struct box *b, const char *want)
-{
-	int r = box_run(b);
-
-	ck_assert_msg(r == 0, "%d: %s\n%s", r, b->e.msg, b->output);
-	ck_assert_str_eq(b->output, want);
-	box_free(b);
-}
-
-/* Making it fails like this. */
-static void expect_refused(struct box *b, int code, const char *says)
-{
-	ck_assert_int_eq(box_create(b), code);
-	ck_assert_msg(strstr(b->e.msg, says), "%s", b->e.msg);
-	box_free(b);
-}
-
-static void make_folder(const char *path, mode_t mode)
-{
-	ck_assert_int_eq(mkdir_p(AT_FDCWD, path, 0755), 0);
-	ck_assert_int_eq(chmod(path, mode), 0);
-}
-
-static void make_file(const char *path, const char *text)
-{
-	ck_assert_int_eq(write_file_atomic(AT_FDCWD, path, text, strlen(text), 0644), 0);
-}
 
 static const char *const show = "grep ' /m ' /proc/self/mounts | cut -d' ' -f3,4";
 
@@ -84,8 +38,8 @@ START_TEST(options_of_tmpfs)
 
 		for (k = 0; k < 8 && cases[i].options[k]; k++)
 			options[k] = (char *)cases[i].options[k];
-		add_mount(b, "/m", "tmpfs", "tmpfs", options);
-		expect(b, cases[i].want);
+		box_mount(b, "/m", "tmpfs", "tmpfs", options);
+		box_expect(b, cases[i].want);
 	}
 }
 END_TEST
@@ -94,23 +48,23 @@ START_TEST(bad_options)
 {
 	struct box *b = box_new("true", NULL);
 
-	add_mount(b, "/m", "tmpfs", "tmpfs", LIST("colour=red"));
-	expect_refused(b, -EINVAL, "mount /m (tmpfs): option \"colour=red\"");
+	box_mount(b, "/m", "tmpfs", "tmpfs", LIST("colour=red"));
+	box_expect_refused(b, -EINVAL, "mount /m (tmpfs): option \"colour=red\"");
 	b = box_new("true", NULL);
-	add_mount(b, "/m", "tmpfs", "tmpfs", LIST("size=lots"));
-	expect_refused(b, -EINVAL, "size=lots");
+	box_mount(b, "/m", "tmpfs", "tmpfs", LIST("size=lots"));
+	box_expect_refused(b, -EINVAL, "size=lots");
 	b = box_new("true", NULL);
-	add_mount(b, "/m", "none", "/run", LIST("bind", "size=1m"));
-	expect_refused(b, -EINVAL, "option \"size=1m\" is not for a bind mount");
+	box_mount(b, "/m", "none", "/run", LIST("bind", "size=1m"));
+	box_expect_refused(b, -EINVAL, "option \"size=1m\" is not for a bind mount");
 	b = box_new("true", NULL);
-	add_mount(b, "/m", "none", "run", LIST("bind"));
-	expect_refused(b, -EINVAL, "\"run\" is not an absolute path");
+	box_mount(b, "/m", "none", "run", LIST("bind"));
+	box_expect_refused(b, -EINVAL, "\"run\" is not an absolute path");
 	b = box_new("true", NULL);
-	add_mount(b, "/m", "nosuchfs", "x", LIST("ro"));
-	expect_refused(b, -ENODEV, "no file system \"nosuchfs\"");
+	box_mount(b, "/m", "nosuchfs", "x", LIST("ro"));
+	box_expect_refused(b, -ENODEV, "no file system \"nosuchfs\"");
 	b = box_new("true", NULL);
-	add_mount(b, "/m", "none", "/no/such/source", LIST("bind"));
-	expect_refused(b, -ENOENT, "source /no/such/source");
+	box_mount(b, "/m", "none", "/no/such/source", LIST("bind"));
+	box_expect_refused(b, -ENOENT, "source /no/such/source");
 }
 END_TEST
 
@@ -123,10 +77,10 @@ START_TEST(bind)
 
 	make_folder("/run/data", 0755);
 	make_file("/run/data/file", "from the guest\n");
-	add_mount(b, "/m", "none", "/run/data", LIST("rbind", "rprivate"));
+	box_mount(b, "/m", "none", "/run/data", LIST("rbind", "rprivate"));
 	/* Onto a file that isn't there, in a folder that isn't there. */
-	add_mount(b, "/etc/one", "bind", "/run/data/file", LIST("ro"));
-	expect(b, "from the guest\nfrom the guest\nwritten\nro\n");
+	box_mount(b, "/etc/one", "bind", "/run/data/file", LIST("ro"));
+	box_expect(b, "from the guest\nfrom the guest\nwritten\nro\n");
 	ck_assert_int_eq(stat("/run/data/new", &st), 0);
 }
 END_TEST
@@ -149,8 +103,8 @@ START_TEST(recursive_read_only)
 		struct box *b = box_new(
 			"cd /m; touch x 2>/dev/null && echo top; touch below/x 2>/dev/null && echo below; true", NULL);
 
-		add_mount(b, "/m", "bind", "/run/data", LIST("rbind", cases[i].option));
-		expect(b, cases[i].want);
+		box_mount(b, "/m", "bind", "/run/data", LIST("rbind", cases[i].option));
+		box_expect(b, cases[i].want);
 	}
 }
 END_TEST
@@ -159,12 +113,12 @@ START_TEST(remount)
 {
 	struct box *b = box_new(show, NULL);
 
-	add_mount(b, "/m", "tmpfs", "tmpfs", LIST("size=1m", "nosuid"));
-	add_mount(b, "/m", "none", "", LIST("bind", "remount", "ro"));
-	expect(b, "tmpfs ro,nosuid,relatime,size=1024k\n");
+	box_mount(b, "/m", "tmpfs", "tmpfs", LIST("size=1m", "nosuid"));
+	box_mount(b, "/m", "none", "", LIST("bind", "remount", "ro"));
+	box_expect(b, "tmpfs ro,nosuid,relatime,size=1024k\n");
 	b = box_new("true", NULL);
-	add_mount(b, "/nowhere", "none", "", LIST("remount", "ro"));
-	expect_refused(b, -ENOENT, "nothing to remount");
+	box_mount(b, "/nowhere", "none", "", LIST("remount", "ro"));
+	box_expect_refused(b, -ENOENT, "nothing to remount");
 }
 END_TEST
 
@@ -175,15 +129,15 @@ START_TEST(copy_up)
 
 	box_file(b, "/m/file", "file\n", 0640);
 	box_file(b, "/m/sub/deep", "deep\n", 0644);
-	add_mount(b, "/m", "tmpfs", "tmpfs", LIST("tmpcopyup", "size=1m"));
-	expect(b, ".\n./file\n./sub\n./sub/deep\nfile\ndeep\n640\nx\n");
+	box_mount(b, "/m", "tmpfs", "tmpfs", LIST("tmpcopyup", "size=1m"));
+	box_expect(b, ".\n./file\n./sub\n./sub/deep\nfile\ndeep\n640\nx\n");
 	b = box_new("true", NULL);
 	box_file(b, "/m/file",
 		 "more than a page, a kilobyte or two of it"
 		 "................................................................",
 		 0644);
-	add_mount(b, "/m", "tmpfs", "tmpfs", LIST("tmpcopyup", "nr_inodes=1"));
-	expect_refused(b, -ENOSPC, "what was there can't be copied");
+	box_mount(b, "/m", "tmpfs", "tmpfs", LIST("tmpcopyup", "nr_inodes=1"));
+	box_expect_refused(b, -ENOSPC, "what was there can't be copied");
 }
 END_TEST
 
@@ -213,9 +167,9 @@ START_TEST(volumes_are_filled)
 	b->rootfs.source = "/run/image";
 	b->rootfs.fstype = "bind";
 	/* What comes to lie over the place is not what it begins with. */
-	add_mount(b, "/m", "tmpfs", "tmpfs", LIST("size=1m"));
-	add_mount(b, "/m", "bind", "/run/volume", LIST("rbind", "copyup"));
-	expect(b, "");
+	box_mount(b, "/m", "tmpfs", "tmpfs", LIST("size=1m"));
+	box_mount(b, "/m", "bind", "/run/volume", LIST("rbind", "copyup"));
+	box_expect(b, "");
 	ck_assert_int_eq(read_file(AT_FDCWD, "/run/volume/file", 64, &text, NULL), 0);
 	ck_assert_str_eq(text, "the image's\n");
 	free(text);
@@ -251,15 +205,15 @@ START_TEST(a_volume_that_is_full)
 	ck_assert_int_eq(mount("tmpfs", "/run/volume", "tmpfs", 0, "size=64k"), 0);
 	b->rootfs.source = "/run/image";
 	b->rootfs.fstype = "bind";
-	add_mount(b, "/m", "bind", "/run/volume", LIST("rbind", "copyup"));
-	expect_refused(b, -ENOSPC, "sub: big: No space left");
+	box_mount(b, "/m", "bind", "/run/volume", LIST("rbind", "copyup"));
+	box_expect_refused(b, -ENOSPC, "sub: big: No space left");
 	b = box_new("true", NULL);
-	add_mount(b, "/m", "tmpfs", "tmpfs", LIST("copyup"));
-	expect_refused(b, -EINVAL, "copyup is for bind mounts");
+	box_mount(b, "/m", "tmpfs", "tmpfs", LIST("copyup"));
+	box_expect_refused(b, -EINVAL, "copyup is for bind mounts");
 	/* Nothing there, nothing to copy. */
 	b = box_new("true", NULL);
-	add_mount(b, "/none", "bind", "/run/volume", LIST("rbind", "copyup"));
-	expect(b, "");
+	box_mount(b, "/none", "bind", "/run/volume", LIST("rbind", "copyup"));
+	box_expect(b, "");
 }
 END_TEST
 
@@ -273,7 +227,7 @@ START_TEST(read_only_root)
 				&o);
 
 	box_file(b, "/data/was", "was there\n", 0644);
-	expect(b, "/tmp\n/deep/er\n/data\n/dev/shm\nwas there\n");
+	box_expect(b, "/tmp\n/deep/er\n/data\n/dev/shm\nwas there\n");
 }
 END_TEST
 
@@ -283,7 +237,7 @@ START_TEST(writable_layer_is_limited)
 		box_new("dd if=/dev/zero of=/big bs=64k count=64 2>&1 | grep -o 'No space left on device'", NULL);
 
 	b->rootfs.writable_bytes = 3u << 20;
-	expect(b, "No space left on device\n");
+	box_expect(b, "No space left on device\n");
 }
 END_TEST
 
@@ -457,8 +411,8 @@ START_TEST(links_in_the_image)
 	ck_assert_int_eq(symlink("../../../../../elsewhere", "/run/lower/m"), 0);
 	b->rootfs.source = "/run/lower";
 	b->rootfs.fstype = "bind"; /* stands for an image's file system */
-	add_mount(b, "/m/x", "tmpfs", "tmpfs", LIST("size=1m"));
-	expect(b, "/run/outside\n../../../../../elsewhere\n/elsewhere/x\n/run/outside/null\nok\n");
+	box_mount(b, "/m/x", "tmpfs", "tmpfs", LIST("size=1m"));
+	box_expect(b, "/run/outside\n../../../../../elsewhere\n/elsewhere/x\n/run/outside/null\nok\n");
 	ck_assert_int_ne(access("/run/outside/null", F_OK), 0);
 	ck_assert_int_ne(access("/elsewhere", F_OK), 0);
 }
@@ -482,7 +436,7 @@ START_TEST(a_folder_as_root)
 	b->rootfs.fstype = "bind";
 	b->rootfs.overlay = false;
 	box_file(b, "/etc/hosts", "brought\n", 0644);
-	expect(b, "brought\n/inside\nbeneath\n");
+	box_expect(b, "brought\n/inside\nbeneath\n");
 	ck_assert_int_eq(read_file(AT_FDCWD, "/run/root/inside/hosts", 64, &text, NULL), 0);
 	ck_assert_str_eq(text, "its own\n");
 	free(text);
@@ -493,166 +447,10 @@ START_TEST(a_folder_as_root)
 }
 END_TEST
 
-/* ---- user namespaces ---- */
-
-static void add_userns(struct box *b, uint32_t first)
-{
-	Microvm__Namespace *ns = pb_new(Microvm__Namespace, microvm__namespace);
-	Microvm__IDMapping *u = pb_new(Microvm__IDMapping, microvm__idmapping);
-	Microvm__IDMapping *g = pb_new(Microvm__IDMapping, microvm__idmapping);
-	Microvm__Linux *l = b->spec->linux;
-
-	ns->type = xstrdup("user");
-	pb_append(l->n_namespaces, l->namespaces, ns);
-	u->host_id = g->host_id = first;
-	u->size = g->size = 65536;
-	pb_append(l->n_uid_mappings, l->uid_mappings, u);
-	pb_append(l->n_gid_mappings, l->gid_mappings, g);
-}
-
-START_TEST(user_namespace)
-{
-	struct box *b = box_new(
-		"id -u; cat /proc/self/uid_map | tr -s ' '; stat -c %u /bin/sh; touch /new; stat -c %u:%g /new; "
-		"echo x > /dev/null; ls -l /dev/null | cut -c1; hostname x 2>&1 | sed 's/.*: //'",
-		NULL);
-	pid_t pid;
-
-	add_userns(b, 100000);
-	ck_assert_msg(box_create(b) == 0 && box_start(b) == 0, "%s", b->e.msg);
-	ck_assert_int_eq(box_finish(b, b->pid), 0);
-	ck_assert_str_eq(b->output, "0\n 0 100000 65536\n0\n0:0\nc\nOperation not permitted\n");
-	box_free(b);
-	b = box_new("sleep 1000", NULL);
-	add_userns(b, 200000);
-	ck_assert_msg(box_create(b) == 0 && box_start(b) == 0, "%s", b->e.msg);
-	ck_assert_msg(box_exec(b, LIST("sh", "-c", "id -u; tr -s ' ' < /proc/self/uid_map"), NULL, &pid) == 0, "%s",
-		      b->e.msg);
-	ck_assert_int_eq(box_finish(b, pid), 0);
-	ck_assert_str_eq(b->output, "0\n 0 200000 65536\n");
-	box_free(b);
-}
-END_TEST
-
-START_TEST(mapping_without_root)
-{
-	struct box *b = box_new("true", NULL);
-
-	add_userns(b, 100000);
-	b->spec->linux->uid_mappings[0]->container_id = 1;
-	expect_refused(b, -EINVAL, "do the mappings have 0?");
-}
-END_TEST
-
-START_TEST(idmapped_bind)
-{
-	struct box *b = box_new("stat -c %u:%g /m/file; touch /m/new; stat -c %u /m/new", NULL);
-	Microvm__IDMapping *u = pb_new(Microvm__IDMapping, microvm__idmapping);
-	Microvm__IDMapping *g = pb_new(Microvm__IDMapping, microvm__idmapping);
-	Microvm__Mount *m;
-	struct stat st;
-
-	make_folder("/run/data", 0777);
-	make_file("/run/data/file", "x");
-	ck_assert_int_eq(chown("/run/data/file", 1000, 1000), 0);
-	ck_assert_int_eq(chown("/run/data", 1000, 1000), 0);
-	add_mount(b, "/m", "bind", "/run/data", LIST("bind"));
-	m = b->spec->mounts[b->spec->n_mounts - 1];
-	u->container_id = g->container_id = 1000;
-	u->size = g->size = 1;
-	pb_append(m->n_uid_mappings, m->uid_mappings, u);
-	pb_append(m->n_gid_mappings, m->gid_mappings, g);
-	expect(b, "0:0\n0\n");
-	ck_assert_int_eq(stat("/run/data/new", &st), 0);
-	ck_assert_uint_eq(st.st_uid, 1000);
-}
-END_TEST
-
-/* ---- other namespaces' contents ---- */
-
-START_TEST(sysctl)
-{
-	struct oci_options o = { .sysctl = LIST("kernel.msgmax=4096", "kernel.shm_rmid_forced=1",
-						"fs.mqueue.msg_max=12") };
-	struct oci_options bad = { .sysctl = LIST("kernel.panic=1") };
-	struct oci_options dots = { .sysctl = LIST("net/../kernel/panic=1") };
-
-	expect_output("cat /proc/sys/kernel/msgmax /proc/sys/kernel/shm_rmid_forced /proc/sys/fs/mqueue/msg_max", &o,
-		      "4096\n1\n12\n");
-	expect_refused(box_new("true", &bad), -ENOTSUP,
-		       "kernel.panic does not belong to a namespace of this container");
-	expect_refused(box_new("true", &dots), -ENOTSUP, "net/../kernel/panic");
-}
-END_TEST
-
-START_TEST(time_namespace)
-{
-	struct box *b = box_new("cut -d. -f1 /proc/uptime", NULL);
-	Microvm__Namespace *ns = pb_new(Microvm__Namespace, microvm__namespace);
-	Microvm__TimeOffset *t = pb_new(Microvm__TimeOffset, microvm__time_offset);
-	Microvm__Linux *l = b->spec->linux;
-
-	ns->type = xstrdup("time");
-	pb_append(l->n_namespaces, l->namespaces, ns);
-	t->clock = xstrdup("boottime");
-	t->secs = 1000000000;
-	pb_append(l->n_time_offsets, l->time_offsets, t);
-	ck_assert_msg(box_run(b) == 0, "%s", b->e.msg);
-	ck_assert_int_gt(atol(b->output), 999999999);
-	box_free(b);
-}
-END_TEST
-
-START_TEST(joined_namespaces)
-{
-	struct box *b = box_new("readlink /proc/self/ns/ipc; cat /proc/sys/kernel/msgmax", NULL);
-	Microvm__Linux *l = b->spec->linux;
-	char want[64];
-	struct stat st;
-	size_t i;
-
-	/* This process has an IPC namespace of its own: the container gets that one. */
-	ck_assert_int_eq(stat("/proc/self/ns/ipc", &st), 0);
-	snprintf(want, sizeof(want), "ipc:[%lu]\n8192\n", (unsigned long)st.st_ino);
-	for (i = 0; i < l->n_namespaces; i++)
-		if (str_eq(l->namespaces[i]->type, "ipc"))
-			pb_set(&l->namespaces[i]->path, xasprintf("/proc/%d/ns/ipc", getpid()));
-	expect(b, want);
-	b = box_new("true", NULL);
-	pb_set(&b->spec->linux->namespaces[0]->path, xstrdup("/no/such/ns"));
-	expect_refused(b, -ENOENT, "namespace /no/such/ns");
-}
-END_TEST
-
-START_TEST(propagation)
-{
-	static const struct {
-		char *kind;
-		const char *want;
-	} cases[] = {
-		{ "private", "" },
-		{ "shared", "shared" },
-		{ "unbindable", "unbindable" },
-	};
-	size_t i;
-
-	for (i = 0; i < ARRAY_SIZE(cases); i++) {
-		struct box *b =
-			box_new("grep ' / / ' /proc/self/mountinfo | cut -d' ' -f7 | sed 's/:.*//; s/^-$//'", NULL);
-
-		pb_set(&b->spec->linux->rootfs_propagation, xstrdup(cases[i].kind));
-		ck_assert_msg(box_run(b) == 0, "%s", b->e.msg);
-		ck_assert_msg(!strncmp(b->output, cases[i].want, strlen(cases[i].want)), "%s: %s", cases[i].kind,
-			      b->output);
-		box_free(b);
-	}
-}
-END_TEST
-
 Suite *test_suite(void)
 {
 	Suite *s = suite_create("container_mounts");
-	TCase *t = tcase_create("mounts"), *paths = tcase_create("paths"), *ns = tcase_create("namespaces");
+	TCase *t = tcase_create("mounts"), *paths = tcase_create("paths");
 
 	tcase_add_checked_fixture(t, fixture_begin, NULL);
 	tcase_add_test(t, options_of_tmpfs);
@@ -676,14 +474,5 @@ Suite *test_suite(void)
 	tcase_add_test(paths, links_in_the_image);
 	tcase_add_test(paths, a_folder_as_root);
 	suite_add_tcase(s, paths);
-	tcase_add_checked_fixture(ns, fixture_begin, NULL);
-	tcase_add_test(ns, user_namespace);
-	tcase_add_test(ns, mapping_without_root);
-	tcase_add_test(ns, idmapped_bind);
-	tcase_add_test(ns, sysctl);
-	tcase_add_test(ns, time_namespace);
-	tcase_add_test(ns, joined_namespaces);
-	tcase_add_test(ns, propagation);
-	suite_add_tcase(s, ns);
 	return s;
 }

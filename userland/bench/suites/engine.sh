@@ -71,9 +71,14 @@ engine_box() { # WHOSE second|exec|memory
 	return $status
 }
 
-# All that is there for an idle pod of one container: its processes' own memory, and what its guest has touched.
+# All that is there for an idle pod of one container: its processes' own memory, and what its guest has touched; and what the pod's
+# cgroup is charged with, the host kernel's own for it included.
 engine_pod_memory() { # SHIM
-	local pid fd
+	local pid fd cgroup=/sys/fs/cgroup/default/box before
+	before=$(awk '$1 == "usage_usec" { print $2 }' $cgroup/cpu.stat)
+	sleep 1
+	engine[cpu]=$(awk -v before="$before" '$1 == "usage_usec" { print ($2 - before) / 1000 }' $cgroup/cpu.stat)
+	engine[charged]=$(($(cat $cgroup/memory.current) / 1024))
 	engine[sum]=${engine[ours memory]}
 	for pid in $(pgrep -x 'microvm-vmm|microvm-fsd'); do engine[sum]=$((engine[sum] + $(private_kib "$pid" memfd))); done
 	for fd in "/proc/$(pgrep -x microvm-vmm | tail -n 1)/fd"/*; do
@@ -96,6 +101,8 @@ suite_engine() {
 	row engine "private memory of an idle shim" KiB "${engine[ours memory]}" runc "${engine[theirs memory]}" '<= 2048'
 	row engine "private memory of shim, VMM and file server of an idle pod" KiB "${engine[sum]}"
 	row engine "the same with what its guest has touched" KiB "$((engine[sum] + engine[guest]))" '' '' '<= 40960'
+	row engine "charged to its cgroup, with files of its image that it has read" KiB "${engine[charged]}"
+	row engine "CPU time of an idle pod, in 1 s" ms "${engine[cpu]}"
 	kill "$engine_daemon"
 	wait "$engine_daemon" 2>/dev/null
 }
