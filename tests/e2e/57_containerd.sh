@@ -148,7 +148,8 @@ test_ctr_task() { # limit 400 s
 	run ctr run -d --log-uri "binary://$work/logger?--to=$work/logged&plus=a+b" --runtime $runtime $image logged sh -c 'echo one; echo two >&2; echo three'
 	status_is 0
 	until_ok in_state logged STOPPED
-	deleted_with logged 0
+	ctr task delete logged
+	ctr container delete logged
 	until_ok test -e "$work/logged"
 	is "$(cat "$work/logged")" "default logged --to $work/logged plus a b"$'\nout: one\nout: three\nerr: two'
 	run ctr run -d --log-uri "binary://$work/nosuch" --runtime $runtime $image logged sleep 1000
