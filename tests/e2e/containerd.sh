@@ -75,7 +75,11 @@ deleted_with() { # ID STATUS
 	err_has "exit code $2"
 	ctr container delete "$1"
 }
-gone() { ! ctr task ls -q | grep -qx "$1"; }
+# Not by a pipe that grep leaves early: ctr would fail then.
+gone() { # ID
+	local all
+	all=$(ctr task ls -q) && ! grep -qx "$1" <<<"$all"
+}
 end_all() { # ID…
 	local id
 	for id; do
