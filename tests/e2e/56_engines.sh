@@ -136,7 +136,7 @@ test_podman_pod() { # limit 500 s
 	# By the loopback that both have.
 	until_ok logs_say web-client web
 	is "$(in_pod web-client "$spaces; hostname")" "$(in_pod web-server "$spaces; hostname")" "namespaces of a pod"
-	in_pod web-server 'ip -4 addr show eth0' | grep -q inet || die "the pod has no network"
+	[[ $(in_pod web-server 'ip -4 addr show eth0') == *inet* ]] || die "the pod has no network"
 	in_pod web-server 'echo shared >/dev/shm/f'
 	is "$(in_pod web-client 'cat /dev/shm/f')" shared "shm of a pod"
 	pid=$(pm inspect web-client --format '{{.State.Pid}}')

@@ -45,7 +45,7 @@ start() { # NETNS
 	rt start "$1"
 }
 ended() { [ "$(rt state "$1" | jq -r .status)" = stopped ]; }
-no_tap() { ! in_netns "$1" ip -o link show | grep -q microvm; }
+no_tap() { [[ $(in_netns "$1" ip -o link show) != *microvm* ]]; }
 
 # What the kernel has made of its interfaces, without what only the host's end of a veth has, and without taps.
 view() { # how to run busybox…
