@@ -182,7 +182,7 @@ step_away() {
 	deleted_with stays 9
 }
 
-test_ctr_killed() { # limit 400 s
+test_ctr_killed() { # limit 600 s
 	containerd_begin
 	: >"$work/events"
 	listen
