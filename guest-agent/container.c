@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "guest-agent/container.h"
-#include "guest-agent/devices.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -16,6 +16,8 @@
 #include "base/util.h"
 #include "guest-agent/cgroup.h"
 #include "guest-agent/container_launch.h"
+#include "guest-agent/devices.h"
+#include "guest-agent/disks.h"
 #include "guest-agent/mounts.h"
 #include "guest-agent/process.h"
 
@@ -27,6 +29,7 @@ struct container {
 	int sync; /* to the process that waits for its start; -1 afterwards */
 	bool started, exited, paused;
 	bool has_root;	     /* a root that was mounted here */
+	struct disk disk;    /* that it is on, if it came for this container */
 	uint64_t namespaces; /* CLONE_NEW* flags of those that an exec joins */
 	uint64_t oom_taken;
 	Microvm__Spec *kept; /* what is needed later: version, annotations, hooks, seccomp */
@@ -78,6 +81,16 @@ static void container_free(struct container *c)
 	free(c);
 }
 
+/* On a disk that goes with it, what it wrote has to be there before. */
+static void sync_root(const struct container *c)
+{
+	_cleanup_free_ char *path = xasprintf(CONTAINER_RUN "/%s/root", c->id);
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0 || syncfs(fd) < 0)
+		log_warn("%s: its root can't be synced: %s", c->id, strerror(errno));
+}
+
 /* Everything but memory, in the reverse of its making; goes on after a failure, and tells of the first one. */
 static int undo(struct container *c, struct err *e)
 {
@@ -87,21 +100,26 @@ static int undo(struct container *c, struct err *e)
 	if (c->cgroup.dir >= 0)
 		r = cgroup_remove(&c->cgroup, e);
 	if (c->has_root) {
-		int r2 = rootfs_unmount(c->id, r ? &ignored : e);
+		int r2;
 
+		if (c->disk.irq)
+			sync_root(c);
+		r2 = rootfs_unmount(c->id, r ? &ignored : e);
 		r = r ? r : r2;
 	}
+	disk_unplug(&c->disk);
 	return r;
 }
 
 static int make(struct container *c, const Microvm__CreateContainerRequest *req, struct container_io *io, struct err *e)
 {
 	const Microvm__Spec *spec = req->spec;
+	Microvm__Rootfs rootfs = *req->rootfs;
 	struct launch l = {
 		.id = c->id,
 		.process = spec->process,
 		.spec = spec,
-		.rootfs = req->rootfs,
+		.rootfs = &rootfs,
 		.seccomp = spec->linux->seccomp,
 		.join = -1,
 		.stdio = io->stdio,
@@ -120,8 +138,12 @@ static int make(struct container *c, const Microvm__CreateContainerRequest *req,
 		return r;
 	r = cgroup_apply(&c->cgroup, spec->linux->resources, true, e);
 	/* A mount namespace that is joined brings its own root. */
+	if (!r && new_flags & CLONE_NEWNS && rootfs.disk_gsi) {
+		r = disk_plug(&c->disk, rootfs.disk_gpa, rootfs.disk_gsi, e);
+		rootfs.source = c->disk.node;
+	}
 	if (!r && new_flags & CLONE_NEWNS) {
-		r = rootfs_mount(c->id, req->rootfs, spec->linux, e);
+		r = rootfs_mount(c->id, &rootfs, spec->linux, e);
 		c->has_root = !r;
 	}
 	if (r)

@@ -20,6 +20,12 @@
 /* How the agent's errors begin that say why a program can't be executed, be it at creation or at the start. */
 #define GUEST_EXEC_ERROR "exec: "
 
+/* Virtio-mmio device i of a vmspec is at base + i * stride, with GSI first + i. */
+#define GUEST_MMIO_BASE 0xd0000000ull
+#define GUEST_MMIO_STRIDE 0x1000ull
+#define GUEST_GSI_FIRST 1u /* Linux takes 0 for no interrupt; guests visit each pin, so none is left out */
+#define GUEST_GSI_LAST 23u
+
 /* Port of the VMM: outw(0x2000) there powers off, as on QEMU's q35. The agent's last act. */
 #define GUEST_POWEROFF_PORT 0x604u
 #define GUEST_POWEROFF_VALUE 0x2000u

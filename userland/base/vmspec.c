@@ -160,7 +160,7 @@ static int check_device(const struct vmspec *spec, const struct vmspec_device *d
 
 	switch (dev->type) {
 	case VMSPEC_BLK:
-		known = VMSPEC_BLK_READONLY | VMSPEC_BLK_DIRECT;
+		known = dev->flags & VMSPEC_BLK_SLOT ? VMSPEC_BLK_SLOT : VMSPEC_BLK_READONLY | VMSPEC_BLK_DIRECT;
 		if (dev->blk.fd < 0)
 			return err_set(e, EBADF, "blk: no file");
 		if (dev->blk.queues > spec->vcpus)

@@ -43,6 +43,7 @@ enum vmspec_device_type { /* virtio device ids, virtio 1.2, 5 */
 enum vmspec_blk_flags {
 	VMSPEC_BLK_READONLY = 1 << 0,
 	VMSPEC_BLK_DIRECT = 1 << 1, /* the fd was opened with O_DIRECT */
+	VMSPEC_BLK_SLOT = 1 << 2,   /* the fd is a socket, by which a disk comes later (base/blk_slot.h) */
 };
 
 enum vmspec_pmem_flags {
@@ -60,7 +61,7 @@ struct vmspec_device {
 	uint32_t flags; /* by type; unknown bits are refused */
 	union {
 		struct {
-			int32_t fd;	 /* a regular file or a block device; the format is always raw */
+			int32_t fd;	 /* a regular file or a block device; the format is always raw; of a slot its socket */
 			uint32_t queues; /* 1..vcpus; 0 means 1 */
 			char serial[VMSPEC_SERIAL_MAX];
 		} blk;
@@ -121,7 +122,7 @@ struct vmspec {
 	uint32_t flags;		/* enum vmspec_flags */
 	uint32_t stop_grace_ms; /* SIGTERM: this long for the guest to stop by itself */
 	uint32_t devices_n;
-	char cmdline[VMSPEC_CMDLINE_MAX]; /* the VMM appends the virtio_mmio.device= words */
+	char cmdline[VMSPEC_CMDLINE_MAX]; /* the VMM appends the virtio_mmio.device= words, but of slots */
 	struct vmspec_device devices[VMSPEC_DEVICES_MAX];
 };
 

@@ -135,6 +135,8 @@ int stage_vmspec(struct sandbox *s, struct err *e)
 		r = sandbox_listen(s, SOCK_SEQPACKET, STATE_BALLOON_SOCKET, &s->balloon_fd, e);
 	if (!r)
 		r = open_channels(s, e);
+	if (!r && s->grows)
+		r = slots_open(&s->slots, e);
 	if (!r)
 		r = engine_enter_cgroup(s, e);
 	if (!r)
@@ -160,6 +162,7 @@ int stage_vmspec(struct sandbox *s, struct err *e)
 		.disks = s->shares.disks,
 		.disk_fds = s->disk_fds,
 		.disks_n = s->disks_n,
+		.slots = s->grows ? &s->slots : NULL,
 		.network = &s->network,
 		.fs_fd = s->fsd_fd,
 		.uid = s->home.uid,
@@ -177,6 +180,7 @@ static void close_vmm_ends(struct sandbox *s)
 {
 	storage_close_vmm_ends(s);
 	network_close_taps(&s->network);
+	slots_close_vmm_ends(&s->slots);
 	cleanup_closep(&s->kernel_fd);
 	cleanup_closep(&s->initramfs_fd);
 	cleanup_closep(&s->listen_fd);
@@ -193,6 +197,7 @@ static void close_vmm_ends(struct sandbox *s)
 void undo_vmspec(struct sandbox *s)
 {
 	close_vmm_ends(s);
+	slots_end(&s->slots);
 	cleanup_closep(&s->control_fd);
 	cleanup_closep(&s->call_fd);
 	cleanup_closep(&s->report_fd);

@@ -127,6 +127,7 @@ void sandbox_init(struct sandbox *s, const struct sandbox_paths *paths, const st
 		.console = CONSOLE_INIT,
 		.home = { .dirfd = -1, .lockfd = -1 },
 	};
+	slots_init(&s->slots);
 }
 
 int sandbox_run(const struct sandbox_paths *paths, const struct run_options *o, bool timings, struct err *e)

@@ -231,15 +231,52 @@ void pod_set_cpus(struct pod *p, uint64_t n, bool fewer)
 
 /* ---- files of containers --------------------------------------------------------------------------------------------- */
 
-static int add_root(struct pod *p, const struct bundle *b, const struct share_mount *mounts, size_t n, size_t number,
+/* A file system that is mounted by the guest and not by the host; -ENOSPC: there is no place for one (more). */
+static int add_disk(struct pod *p, const struct bundle *b, const struct share_mount *m, struct pod_files *f,
 		    struct err *e)
 {
-	_cleanup_close_ int tree = -1;
+	const bool read_only = b->spec->root->readonly || slots_read_only(m);
+	int slot = slots_plug(&p->s.slots, m, read_only, e);
 
-	if (n)
-		return share_tree_mount(p->s.home.path, number, mounts, n, b->spec->root->readonly, e);
-	tree = share_tree_take(b->rootfs, e);
-	return tree < 0 ? tree : share_tree_add(p->s.home.path, number, tree, b->rootfs, b->spec->root->readonly, e);
+	if (slot < 0)
+		return slot;
+	f->slot = slot;
+	f->rootfs.fstype = xstrdup(m->type);
+	f->rootfs.disk_gpa = slots_gpa(&p->s.slots, (unsigned int)slot);
+	f->rootfs.disk_gsi = slots_gsi(&p->s.slots, (unsigned int)slot);
+	/* As that of an image: what can't be written to has a layer for it. */
+	f->rootfs.overlay = read_only;
+	return 0;
+}
+
+static int add_folder(struct pod *p, const struct bundle *b, const struct share_mount *mounts, size_t n,
+		      struct pod_files *f, struct err *e)
+{
+	const size_t number = p->next_share;
+	_cleanup_close_ int tree = -1;
+	int r;
+
+	if (n) {
+		r = share_tree_mount(p->s.home.path, number, mounts, n, b->spec->root->readonly, e);
+	} else {
+		tree = share_tree_take(b->rootfs, e);
+		r = tree < 0 ? tree
+			     : share_tree_add(p->s.home.path, number, tree, b->rootfs, b->spec->root->readonly, e);
+	}
+	if (r)
+		return r;
+	f->numbers[f->n++] = p->next_share++;
+	f->rootfs.fstype = xstrdup("bind");
+	f->rootfs.source = xasprintf(GUEST_SHARE_PATH "/%zu", number);
+	/* What is mounted on a root that nobody may write to needs places all the same. */
+	f->rootfs.overlay = b->spec->root->readonly;
+	return 0;
+}
+
+static int add_root(struct pod *p, const struct bundle *b, const struct share_mount *mounts, size_t n,
+		    struct pod_files *f, struct err *e)
+{
+	return n == 1 && slots_take(mounts) ? add_disk(p, b, mounts, f, e) : add_folder(p, b, mounts, n, f, e);
 }
 
 static int add_bind(struct pod *p, Microvm__Mount *m, size_t index, size_t number, struct err *e)
@@ -265,11 +302,9 @@ int pod_files_add(struct pod *p, struct bundle *b, const struct share_mount *mou
 	size_t i;
 	int r;
 
-	*f = (struct pod_files){ .numbers = xcalloc(SHARES_MAX, sizeof(*f->numbers)) };
+	*f = (struct pod_files){ .numbers = xcalloc(SHARES_MAX, sizeof(*f->numbers)), .slot = -1 };
 	microvm__rootfs__init(&f->rootfs);
-	r = add_root(p, b, mounts, n, p->next_share, e);
-	if (!r)
-		f->numbers[f->n++] = p->next_share++;
+	r = add_root(p, b, mounts, n, f, e);
 	for (i = 0; !r && i < spec->n_mounts; i++) {
 		if (!bundle_mount_is_bind(spec->mounts[i]))
 			continue;
@@ -286,10 +321,6 @@ int pod_files_add(struct pod *p, struct bundle *b, const struct share_mount *mou
 		pod_files_remove(p, f);
 		return r;
 	}
-	f->rootfs.fstype = xstrdup("bind");
-	f->rootfs.source = xasprintf(GUEST_SHARE_PATH "/%zu", f->numbers[0]);
-	/* What is mounted on a root that nobody may write to needs places all the same. */
-	f->rootfs.overlay = spec->root->readonly;
 	f->rootfs.writable_bytes = p->s.record.mem_bytes / 2;
 	return 0;
 }
@@ -298,6 +329,8 @@ void pod_files_remove(struct pod *p, struct pod_files *f)
 {
 	for (; p && f->n; f->n--)
 		share_tree_remove(p->s.home.path, f->numbers[f->n - 1]);
+	if (p && f->numbers && f->slot >= 0)
+		slots_unplug(&p->s.slots, (unsigned int)f->slot);
 	free(take_ptr(f->numbers));
 	if (f->rootfs.source && *f->rootfs.source)
 		free(f->rootfs.source);

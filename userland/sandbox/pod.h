@@ -54,10 +54,16 @@ void pod_set_memory(struct pod *pod, uint64_t bytes);
 
 /* The files of a container: its root, and the bind mounts of its config.json. */
 struct pod_files {
-	size_t *numbers; /* of shares; the root's is the first */
+	size_t *numbers; /* of shares */
 	size_t n;
+	int slot;		/* of the disk that the root is on in place of a share; -1: none */
 	Microvm__Rootfs rootfs; /* for the agent */
 };
+/* Is there something of it that has to be written out in the guest before that ends? */
+static inline bool pod_files_on_disk(const struct pod_files *f)
+{
+	return f->numbers && f->slot >= 0;
+}
 /*
  * Makes them shares of a pod that is ready (before, its file server may miss them), and b->spec say where the guest has them.
  * No mounts: the root is the bundle's own folder. On failure nothing is left.

@@ -16,6 +16,7 @@
 #include "sandbox/network.h"
 #include "sandbox/sandbox.h"
 #include "sandbox/shares.h"
+#include "sandbox/slots.h"
 #include "sandbox/stdio.h"
 #include "sandbox/timing.h"
 #include "sandbox/vmm.h"
@@ -95,6 +96,7 @@ struct sandbox {
 	size_t volumes_n;
 	int *disk_fds;
 	size_t disks_n;
+	struct slots slots; /* of a pod */
 
 	/* vmspec */
 	int kernel_fd, initramfs_fd, listen_fd, seq_listen_fd, balloon_fd, module_fd, balloon_module_fd, self_fd;

@@ -125,6 +125,8 @@ static void add_devices(const struct run_options *o, const struct vm_facts *f, s
 		dev->balloon.min_bytes = ALIGN_UP(o->mem_min_bytes, 4096);
 	}
 	add_interfaces(f->network, spec);
+	if (f->slots)
+		slots_add_devices(f->slots, spec);
 	dev = vmspec_add(spec, VMSPEC_VSOCK);
 	if (f->vhost_cid) {
 		dev->vsock.guest_cid = f->vhost_cid;

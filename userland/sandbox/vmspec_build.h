@@ -10,6 +10,7 @@
 #include "sandbox/network.h"
 #include "sandbox/options.h"
 #include "sandbox/shares.h"
+#include "sandbox/slots.h"
 
 struct vm_facts {
 	int kvm_fd, kernel_fd, initramfs_fd;
@@ -26,6 +27,7 @@ struct vm_facts {
 	const struct disk *disks;
 	const int *disk_fds; /* as many */
 	size_t disks_n;
+	struct slots *slots;	       /* for disks that come later; it gets their places */
 	const struct network *network; /* NULL: there is none */
 	int fs_fd;		       /* connected to the file server; -1: none */
 	uint32_t uid;

@@ -369,6 +369,8 @@ static void on_removed(const ProtobufCMessage *reply, const struct err *e, void 
 	if (!reply)
 		log_warn("container %s: %s", t->id, e->msg);
 	t->in_guest = false;
+	/* Before it is answered: who hears that may take the files away. */
+	pod_files_remove(t->shim->pod, &t->files);
 	tasks_fit_vm(t->shim, true);
 	finish_delete(t);
 }
@@ -395,8 +397,8 @@ void task_delete_first(struct process *p)
 		process_end_streams(t->execs, false, on_exec_ended);
 		return;
 	}
-	/* With the last one the VM goes: nothing of it is left to be taken down in the guest. */
-	if (agent && s->tasks == t && !t->next) {
+	/* With the last one the VM goes: nothing of it is left to be taken down in the guest, but what is to last. */
+	if (agent && s->tasks == t && !t->next && !pod_files_on_disk(&t->files)) {
 		err_set(&s->pod_error, ESRCH, "the VM has ended with its last container");
 		pod_end(s->pod);
 		agent = NULL;

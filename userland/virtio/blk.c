@@ -77,9 +77,11 @@ static int find_size(struct blk *b, uint32_t flags, uint32_t *block_bytes, uint3
 	return 0;
 }
 
-static void fill_config(struct blk *b, uint32_t block_bytes, uint32_t best_bytes)
+uint64_t blk_fill_config(struct blk *b, uint32_t block_bytes, uint32_t best_bytes)
 {
 	struct virtio_blk_config *c = &b->config;
+	uint64_t features = 1ull << VIRTIO_BLK_F_SIZE_MAX | 1ull << VIRTIO_BLK_F_SEG_MAX |
+			    1ull << VIRTIO_BLK_F_BLK_SIZE | 1ull << VIRTIO_BLK_F_TOPOLOGY;
 
 	c->capacity = htole64(b->sectors);
 	c->size_max = htole32(BLK_SIZE_MAX);
@@ -94,13 +96,11 @@ static void fill_config(struct blk *b, uint32_t block_bytes, uint32_t best_bytes
 	c->discard_sector_alignment = htole32(BLK_DISCARD_ALIGN);
 	c->write_zeroes_may_unmap = 1;
 	b->dev.config_len_bytes = offsetof(struct virtio_blk_config, write_zeroes_may_unmap) + 4;
-	b->dev.features = 1ull << VIRTIO_BLK_F_SIZE_MAX | 1ull << VIRTIO_BLK_F_SEG_MAX | 1ull << VIRTIO_BLK_F_BLK_SIZE |
-			  1ull << VIRTIO_BLK_F_TOPOLOGY;
 	if (b->dev.queues_n > 1)
-		b->dev.features |= 1ull << VIRTIO_BLK_F_MQ;
-	b->dev.features |= b->read_only ? 1ull << VIRTIO_BLK_F_RO
+		features |= 1ull << VIRTIO_BLK_F_MQ;
+	return features | (b->read_only ? 1ull << VIRTIO_BLK_F_RO
 					: 1ull << VIRTIO_BLK_F_FLUSH | 1ull << VIRTIO_BLK_F_DISCARD |
-						  1ull << VIRTIO_BLK_F_WRITE_ZEROES;
+						  1ull << VIRTIO_BLK_F_WRITE_ZEROES);
 }
 
 static int blk_create(const struct vmspec_device *spec, struct virtio_device **out, struct err *e)
@@ -112,10 +112,12 @@ static int blk_create(const struct vmspec_device *spec, struct virtio_device **o
 
 	if (!b)
 		return err_set(e, ENOMEM, "blk: no memory");
-	b->fd = spec->blk.fd;
+	b->fd = b->slot_fd = -1;
+	*(spec->flags & VMSPEC_BLK_SLOT ? &b->slot_fd : &b->fd) = spec->blk.fd;
 	b->read_only = spec->flags & VMSPEC_BLK_READONLY;
 	memcpy(b->serial, spec->blk.serial, sizeof(b->serial));
-	r = find_size(b, spec->flags, &block_bytes, &best_bytes, e);
+	b->align = b->block_align = 1;
+	r = b->fd < 0 ? 0 : find_size(b, spec->flags, &block_bytes, &best_bytes, e);
 	if (r < 0) {
 		free(b);
 		return r;
@@ -125,14 +127,15 @@ static int blk_create(const struct vmspec_device *spec, struct virtio_device **o
 	b->dev.queues_n = spec->blk.queues ? min_t(uint32_t, spec->blk.queues, VMSPEC_VCPUS_MAX) : 1;
 	for (i = 0; i < b->dev.queues_n; i++)
 		b->dev.queue_size[i] = BLK_QUEUE_SIZE;
-	fill_config(b, block_bytes, best_bytes);
+	b->dev.features = blk_fill_config(b, block_bytes, best_bytes);
 	*out = &b->dev;
 	return 0;
 }
 
 static int blk_attach(struct virtio_device *dev, struct err *e)
 {
-	int r = loop_add_fd(dev->loop, to_blk(dev)->fd);
+	const struct blk *b = to_blk(dev);
+	int r = loop_add_fd(dev->loop, b->slot_fd >= 0 ? b->slot_fd : b->fd);
 
 	return r < 0 ? err_errno(e, r, "blk: registering its file") : 0;
 }
@@ -156,7 +159,7 @@ static bool blk_quiesce(struct virtio_device *dev)
 {
 	struct blk *b = to_blk(dev);
 
-	return !b->in_flight && !loop_op_busy(&b->flush_op);
+	return blk_slot_end(b) && !b->in_flight && !loop_op_busy(&b->flush_op);
 }
 
 static void blk_destroy(struct virtio_device *dev)
@@ -164,7 +167,10 @@ static void blk_destroy(struct virtio_device *dev)
 	struct blk *b = to_blk(dev);
 
 	blk_free_requests(b);
-	close(b->fd);
+	if (b->fd >= 0)
+		close(b->fd);
+	if (b->slot_fd >= 0)
+		close(b->slot_fd);
 	free(b);
 }
 
@@ -174,6 +180,7 @@ const struct virtio_device_ops virtio_blk = {
 	.create = blk_create,
 	.attach = blk_attach,
 	.config_read = blk_config_read,
+	.start = blk_slot_start,
 	.kick = blk_kick,
 	.reset = blk_reset,
 	.quiesce = blk_quiesce,

@@ -23,7 +23,10 @@ enum blk_writes { BLK_WRITES_NEW, BLK_WRITES_RING, BLK_WRITES_SPOT };
 
 struct blk {
 	struct virtio_device dev;
-	int fd;
+	int fd;	     /* -1: an empty slot */
+	int slot_fd; /* of a slot, its socket; -1: it is none */
+	struct loop_op slot_op;
+	bool slot_ended;
 	bool read_only, resetting, starved;
 	uint64_t sectors;
 	uint32_t align, block_align; /* of O_DIRECT: powers of two, for addresses and for lengths; 1: any will do */
@@ -43,6 +46,14 @@ static inline struct blk *to_blk(struct virtio_device *dev)
 {
 	return container_of(dev, struct blk, dev);
 }
+
+/* blk.c: what it says of itself, for a disk of b->sectors. Its features. */
+uint64_t blk_fill_config(struct blk *b, uint32_t block_bytes, uint32_t best_bytes);
+
+/* blk_slot.c: what comes by the slot's socket. */
+void blk_slot_start(struct virtio_device *dev);
+/* True: nothing of it is under way. */
+bool blk_slot_end(struct blk *b);
 
 /* blk_request.c. The device's kick: */
 void blk_kick(struct virtio_device *dev, unsigned int queue);

@@ -92,9 +92,12 @@ static int add_device(struct virtio_machine *m, const struct vmspec_device *spec
 		return err_set(e, ENODEV, "there is no device of type %u", spec->type);
 	if (m->n >= MACHINE_DEVICES_MAX)
 		return err_set(e, ENOSPC, "more than %u devices", MACHINE_DEVICES_MAX);
-	r = append_word(cmdline, cmdline_size, base, gsi, e);
-	if (r < 0)
-		return r;
+	/* An empty slot is nobody's to look at before something is in it. */
+	if (spec->type != VMSPEC_BLK || !(spec->flags & VMSPEC_BLK_SLOT)) {
+		r = append_word(cmdline, cmdline_size, base, gsi, e);
+		if (r < 0)
+			return r;
+	}
 	r = ops->create(spec, &dev, e);
 	if (r < 0)
 		return r;

@@ -46,6 +46,23 @@ void virtio_config_changed(struct virtio_device *dev)
 		interrupt(m, VIRTIO_MMIO_INT_CONFIG);
 }
 
+int virtio_refit(struct virtio_device *dev, uint64_t features)
+{
+	struct virtio_mmio *m = dev->transport;
+	int r = -EBUSY;
+
+	/* A vCPU may hold it while it waits for this thread. */
+	if (pthread_mutex_trylock(&m->lock))
+		return r;
+	if (!m->active && !mmio_reg(m, VIRTIO_MMIO_STATUS) && !atomic_load(&m->resetting)) {
+		dev->features = features;
+		mmio_fill_page(m);
+		r = 0;
+	}
+	pthread_mutex_unlock(&m->lock);
+	return r;
+}
+
 /* false: it did before. */
 static bool ask_for_reset(struct virtio_mmio *m, const char *why)
 {

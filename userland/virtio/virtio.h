@@ -96,6 +96,11 @@ void virtio_kick_later(struct virtio_device *dev, unsigned int queue);
 void virtio_broken(struct virtio_device *dev, const char *why);
 /* The same without blame, for what is behind the device is gone; it has said so itself. */
 void virtio_failed(struct virtio_device *dev);
+/*
+ * The device is another one from now on: features (with what the transport adds) and the configuration are shown anew. -EBUSY: a
+ * driver has it, or touches it right now.
+ */
+int virtio_refit(struct virtio_device *dev, uint64_t features);
 /* What config_read() says has changed, and the driver is to look at it again. */
 void virtio_config_changed(struct virtio_device *dev);
 /* For external queues: eventfds that the guest's notification signals, and whose signal is an interrupt (after activate). */

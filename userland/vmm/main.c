@@ -136,7 +136,7 @@ static int make_devices(struct vmm *vmm, struct err *e)
 
 /* ---- jail ---------------------------------------------------------------------------------------------------------- */
 
-/* No file grows past the largest disk. */
+/* No file grows past the largest disk; one that comes later is as large as it is. */
 static uint64_t largest_file(const struct vmspec *spec)
 {
 	uint64_t most = FILE_BYTES_MIN;
@@ -144,7 +144,9 @@ static uint64_t largest_file(const struct vmspec *spec)
 	uint32_t i;
 
 	for (i = 0; i < spec->devices_n; i++)
-		if (spec->devices[i].type == VMSPEC_BLK && !fstat(spec->devices[i].blk.fd, &st) && S_ISREG(st.st_mode))
+		if (spec->devices[i].type == VMSPEC_BLK && (spec->devices[i].flags & VMSPEC_BLK_SLOT))
+			most = INT64_MAX;
+		else if (spec->devices[i].type == VMSPEC_BLK && !fstat(spec->devices[i].blk.fd, &st) && S_ISREG(st.st_mode))
 			most = max_t(uint64_t, most, (uint64_t)st.st_size);
 	return most;
 }

@@ -10,14 +10,11 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "base/guest.h"
 
 /* Guest physical layout: RAM below the hole, the hole for devices and APICs, the rest of RAM from 4 GiB on. */
 #define GUEST_HOLE_START 0xc0000000ull
 #define GUEST_HOLE_END 0x100000000ull
-#define GUEST_MMIO_BASE 0xd0000000ull /* virtio-mmio device i: base + i * stride, GSI first + i */
-#define GUEST_MMIO_STRIDE 0x1000ull
-#define GUEST_GSI_FIRST 1u /* Linux takes 0 for no interrupt; guests visit each pin, so none is left out */
-#define GUEST_GSI_LAST 23u
 
 struct guest_mem;
 
