@@ -2,118 +2,13 @@
 /* blk over a real file. */
 #include <check.h>
 #include <fcntl.h>
-#include <linux/virtio_blk.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
 #include "io/spot.h"
-#include "tests/unit/virtio_driver.h"
+#include "tests/unit/virtio_blk_fixture.h"
 
 Suite *test_suite(void);
-
-#define QSIZE 64u
-#define SECTORS 4096ull /* 2 MiB */
-#define HDR DRV_DATA
-#define STATUS (DRV_DATA + 0x100)
-#define BUF (DRV_DATA + 0x10000)
-#define BLK_WANT (DRV_FEATURES | 0xffffff)
-
-static struct drv d;
-static int disk; /* the same file, to look into */
-
-static void open_disk(int fd, uint32_t flags, uint32_t queues)
-{
-	struct vmspec_device *dev;
-	struct err e = ERR_INIT;
-
-	memset(&d, 0, sizeof(d));
-	vmspec_init(&d.spec);
-	dev = vmspec_add(&d.spec, VMSPEC_BLK);
-	dev->flags = flags;
-	dev->blk.fd = dup(fd);
-	dev->blk.queues = queues;
-	memcpy(dev->blk.serial, "serial-of-20-chars!!", VMSPEC_SERIAL_MAX);
-	ck_assert_msg(drv_open(&d, &e) == 0, "%s", e.msg);
-}
-
-/* A file with its sector's number in each sector's first bytes. */
-static int new_disk(void)
-{
-	char path[] = "/tmp/test-blk-XXXXXX";
-	int fd = mkstemp(path);
-	uint64_t i;
-
-	ck_assert_int_ge(fd, 0);
-	unlink(path);
-	ck_assert_int_eq(ftruncate(fd, SECTORS * 512), 0);
-	for (i = 0; i < SECTORS; i++)
-		ck_assert_int_eq(pwrite(fd, &i, 8, i * 512), 8);
-	return fd;
-}
-
-static void setup(void)
-{
-	disk = new_disk();
-	open_disk(disk, 0, 0);
-}
-
-static void teardown(void)
-{
-	drv_close(&d);
-	close(disk);
-}
-
-static void blk_up(void)
-{
-	drv_up(&d, 1, QSIZE, BLK_WANT);
-}
-
-/* Adds a request to queue q; len bytes of data at BUF. Its header and status are at slot's place. */
-static uint16_t add(unsigned int q, unsigned int slot, uint32_t type, uint64_t sector, uint32_t len, bool write)
-{
-	struct virtio_blk_outhdr *hdr = drv_at(&d, HDR + 0x200 * slot);
-	struct drv_buf bufs[3] = { { HDR + 0x200 * slot, sizeof(*hdr), false },
-				   { BUF + 0x1000 * slot, len, write },
-				   { STATUS + 0x200 * slot, 1, true } };
-
-	*hdr = (struct virtio_blk_outhdr){ .type = htole32(type), .sector = htole64(sector) };
-	*(uint8_t *)drv_at(&d, STATUS + 0x200 * slot) = 0xee;
-	if (!len)
-		bufs[1] = bufs[2];
-	return drv_add(&d, q, bufs, len ? 3 : 2);
-}
-
-static int status_at(unsigned int slot)
-{
-	return *(uint8_t *)drv_at(&d, STATUS + 0x200 * slot);
-}
-
-static int request(uint32_t type, uint64_t sector, uint32_t len, bool write)
-{
-	add(0, 0, type, sector, len, write);
-	drv_kick(&d, 0);
-	ck_assert_int_ge(drv_next_used(&d, 0, NULL), 1);
-	return status_at(0);
-}
-
-static uint64_t on_file(uint64_t sector)
-{
-	uint64_t v = UINT64_MAX;
-
-	ck_assert_int_eq(pread(disk, &v, 8, sector * 512), 8);
-	return v;
-}
-
-static struct virtio_blk_config config(void)
-{
-	struct virtio_blk_config c;
-	unsigned int i;
-
-	memset(&c, 0, sizeof(c));
-	for (i = 0; i + 4 <= 60; i += 4)
-		bus_read(&d.bus, d.base + VIRTIO_MMIO_CONFIG + i, (char *)&c + i, 4);
-	return c;
-}
 
 START_TEST(says_what_it_is)
 {
