@@ -314,6 +314,69 @@ test_cri_pod() { # limit 500 s
 	rm -rf /etc/cni /var/lib/cni /run/netns
 }
 
+# ---- snapshots on block devices ----------------------------------------------------------------------------------------
+
+# A thin pool on two files, for containerd's devmapper snapshotter.
+pool_begin() {
+	modprobe dm_thin_pool
+	mkdir "$work/pool"
+	mount -t tmpfs tmpfs "$work/pool"
+	truncate -s 16M "$work/pool/meta"
+	truncate -s 512M "$work/pool/data"
+	pool_meta=$(losetup -f --show "$work/pool/meta")
+	pool_data=$(losetup -f --show "$work/pool/data")
+	dmsetup create e2e-pool --table "0 $((512 << 11)) thin-pool $pool_meta $pool_data 128 0 1 skip_block_zeroing"
+}
+pool_config() {
+	printf '[plugins."io.containerd.snapshotter.v1.devmapper"]\n'
+	printf 'pool_name = "e2e-pool"\nroot_path = "%s"\nbase_image_size = "64MB"\nasync_remove = false\n' "$work/lib/devmapper"
+}
+pool_end() {
+	local name
+	for name in $(dmsetup ls | awk '/^e2e-pool-/ { print $1 }'); do dmsetup remove "$name"; done
+	dmsetup remove e2e-pool
+	losetup -d "$pool_meta" "$pool_data"
+	until_ok umount "$work/pool"
+}
+new_on_disk() { run ctr run -d --snapshotter devmapper --runtime $runtime $image "$@"; status_is 0; }
+in_it() { ctr task exec --exec-id "e$RANDOM" "$@"; }
+open_disks() { dmsetup info -c --noheadings -o name,open | awk -F: '/^e2e-pool-/ && $2 > 0' ; }
+
+# The guest mounts them: the host's kernel never looks into a file system that a container wrote.
+test_block_snapshots() { # limit 400 s
+	local i
+	pool_begin
+	containerd_begin pool_config
+	new_on_disk disk sleep 1000
+	run in_it disk sh -c 'awk "\$2 == \"/\" { print \$1, \$3 }" /proc/mounts; echo kept >/file'
+	status_is 0
+	[[ $out == /dev/vd*" ext4" ]] || die "its root is no disk: $out"
+	! grep e2e-pool /proc/*/mounts || die "the host has mounted it"
+	# What it wrote is there when it is started again, though its VM went.
+	ctr task kill -s KILL disk
+	until_ok in_state disk STOPPED
+	run ctr task delete disk
+	is "$(open_disks)" "" "disks that are open"
+	run ctr task start -d disk
+	status_is 0
+	run in_it disk cat /file
+	out_is kept
+	end_all disk
+	# In a pod they come and go in the same places.
+	run ctr run -d --snapshotter devmapper --annotation io.kubernetes.cri.sandbox-id=pod --runtime $runtime $image pod sleep 1000
+	status_is 0
+	for i in 1 2 3 4 5; do
+		run ctr run --rm --snapshotter devmapper --annotation io.kubernetes.cri.sandbox-id=pod --runtime $runtime $image "c$i" \
+			sh -c 'awk "\$2 == \"/\" { print \$3 }" /proc/mounts'
+		status_is 0
+		out_is ext4
+	done
+	end_all pod
+	is "$(open_disks)" "" "disks that are open"
+	containerd_end
+	pool_end
+}
+
 # ---- many at once ----------------------------------------------------------------------------------------------------
 
 # What is said of containerd 2.x names the same shim (it runs these tests where it is there: tests/e2e/containerd.sh).
