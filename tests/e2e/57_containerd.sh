@@ -346,7 +346,8 @@ open_disks() { dmsetup info -c --noheadings -o name,open | awk -F: '/^e2e-pool-/
 test_block_snapshots() { # limit 400 s
 	local i
 	pool_begin
-	containerd_begin pool_config
+	more_config=pool_config
+	containerd_begin
 	new_on_disk disk sleep 1000
 	run in_it disk sh -c 'awk "\$2 == \"/\" { print \$1, \$3 }" /proc/mounts; echo kept >/file'
 	status_is 0

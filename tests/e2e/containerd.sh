@@ -26,7 +26,8 @@ containerd_config() {
 	fi >"$work/config.toml"
 }
 # What containerd keeps lies in tmpfs, and goes with it. Plugins that find nothing to work with here only cost time.
-containerd_begin() { # [FUNCTION, which prints more of its configuration]
+more_config=: # what prints more of its configuration
+containerd_begin() {
 	local limit
 	mkdir -p "$work/lib"
 	mount -t tmpfs tmpfs "$work/lib"
@@ -37,7 +38,7 @@ containerd_begin() { # [FUNCTION, which prints more of its configuration]
 		echo '[timeouts]'
 		for limit in shim.cleanup shim.load shim.shutdown task.state; do echo "\"io.containerd.timeout.$limit\" = \"120s\""; done
 	} >>"$work/config.toml"
-	"${1-true}" >>"$work/config.toml"
+	$more_config >>"$work/config.toml"
 	grep -q $runtime "$work/config.toml" || die "the page has no configuration for containerd"
 	trap containerd_failed EXIT
 	daemon
