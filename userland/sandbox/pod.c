@@ -231,7 +231,7 @@ void pod_set_cpus(struct pod *p, uint64_t n, bool fewer)
 
 /* ---- files of containers --------------------------------------------------------------------------------------------- */
 
-/* A file system that is mounted by the guest and not by the host; -ENOSPC: there is no place for one (more). */
+/* A file system that is mounted by the guest and not by the host. */
 static int add_disk(struct pod *p, const struct bundle *b, const struct share_mount *m, struct pod_files *f,
 		    struct err *e)
 {
@@ -276,7 +276,8 @@ static int add_folder(struct pod *p, const struct bundle *b, const struct share_
 static int add_root(struct pod *p, const struct bundle *b, const struct share_mount *mounts, size_t n,
 		    struct pod_files *f, struct err *e)
 {
-	return n == 1 && slots_take(mounts) ? add_disk(p, b, mounts, f, e) : add_folder(p, b, mounts, n, f, e);
+	return n == 1 && slots_take(&p->s.slots, mounts) ? add_disk(p, b, mounts, f, e)
+							 : add_folder(p, b, mounts, n, f, e);
 }
 
 static int add_bind(struct pod *p, Microvm__Mount *m, size_t index, size_t number, struct err *e)

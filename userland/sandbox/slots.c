@@ -89,10 +89,21 @@ static bool has_option(const struct share_mount *m, const char *option)
 	return false;
 }
 
-bool slots_take(const struct share_mount *m)
+static unsigned int first_free(const struct slots *s)
+{
+	unsigned int i;
+
+	for (i = 0; i < SLOTS_MAX && (s->taken[i] || s->fds[i] < 0); i++)
+		;
+	return i;
+}
+
+bool slots_take(const struct slots *s, const struct share_mount *m)
 {
 	struct stat st;
 
+	if (first_free(s) == SLOTS_MAX)
+		return false;
 	if ((!str_eq(m->type, "ext4") && !str_eq(m->type, "erofs")) || stat(m->source, &st) < 0)
 		return false;
 	return S_ISBLK(st.st_mode) || (S_ISREG(st.st_mode) && has_option(m, "loop"));
@@ -163,11 +174,9 @@ int slots_plug(struct slots *s, const struct share_mount *m, bool read_only, str
 {
 	struct blk_slot_request req = { .op = BLK_SLOT_PLUG, .flags = read_only ? VMSPEC_BLK_READONLY : 0 };
 	_cleanup_close_ int fd = -1;
-	unsigned int i;
-	int r = -ENOSPC;
+	const unsigned int i = first_free(s);
+	int r;
 
-	for (i = 0; i < SLOTS_MAX && (s->taken[i] || s->fds[i] < 0); i++)
-		;
 	if (i == SLOTS_MAX)
 		return err_set(e, ENOSPC, "%s: the VM has %u places for disks, and all are taken", m->source,
 			       SLOTS_MAX);

@@ -29,8 +29,8 @@ void slots_add_devices(struct slots *s, struct vmspec *spec);
 void slots_close_vmm_ends(struct slots *s);
 void slots_end(struct slots *s);
 
-/* Is it a mount of a file system that the guest's kernel has, on a block device or in a file (option "loop")? */
-bool slots_take(const struct share_mount *m);
+/* Is a place free, and is it a mount of a file system that the guest's kernel has, on a block device or in a file (option "loop")? */
+bool slots_take(const struct slots *s, const struct share_mount *m);
 /* As its options or its file system have it. */
 bool slots_read_only(const struct share_mount *m);
 /*
