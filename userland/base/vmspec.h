@@ -61,7 +61,7 @@ struct vmspec_device {
 	uint32_t flags; /* by type; unknown bits are refused */
 	union {
 		struct {
-			int32_t fd;	 /* a regular file or a block device; the format is always raw; of a slot its socket */
+			int32_t fd; /* a regular file or a block device; the format is always raw; of a slot its socket */
 			uint32_t queues; /* 1..vcpus; 0 means 1 */
 			char serial[VMSPEC_SERIAL_MAX];
 		} blk;

@@ -146,7 +146,8 @@ static uint64_t largest_file(const struct vmspec *spec)
 	for (i = 0; i < spec->devices_n; i++)
 		if (spec->devices[i].type == VMSPEC_BLK && (spec->devices[i].flags & VMSPEC_BLK_SLOT))
 			most = INT64_MAX;
-		else if (spec->devices[i].type == VMSPEC_BLK && !fstat(spec->devices[i].blk.fd, &st) && S_ISREG(st.st_mode))
+		else if (spec->devices[i].type == VMSPEC_BLK && !fstat(spec->devices[i].blk.fd, &st) &&
+			 S_ISREG(st.st_mode))
 			most = max_t(uint64_t, most, (uint64_t)st.st_size);
 	return most;
 }
