@@ -89,11 +89,9 @@ static bool has_option(const struct share_mount *m, const char *option)
 	return false;
 }
 
-static unsigned int first_free(const struct slots *s)
+static unsigned int next_free(const struct slots *s, unsigned int i)
 {
-	unsigned int i;
-
-	for (i = 0; i < SLOTS_MAX && (s->taken[i] || s->fds[i] < 0); i++)
+	for (; i < SLOTS_MAX && (s->taken[i] || s->fds[i] < 0); i++)
 		;
 	return i;
 }
@@ -102,7 +100,7 @@ bool slots_take(const struct slots *s, const struct share_mount *m)
 {
 	struct stat st;
 
-	if (first_free(s) == SLOTS_MAX)
+	if (next_free(s, 0) == SLOTS_MAX)
 		return false;
 	if ((!str_eq(m->type, "ext4") && !str_eq(m->type, "erofs")) || stat(m->source, &st) < 0)
 		return false;
@@ -159,6 +157,9 @@ static int ask(int slot_fd, const struct blk_slot_request *req, int fd)
 		msg.msg_control = &control;
 		msg.msg_controllen = sizeof(control);
 	}
+	/* An answer that came too late is not the next one's. */
+	while (recv(slot_fd, &answer, sizeof(answer), MSG_DONTWAIT) > 0)
+		;
 	if (sendmsg(slot_fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
 		return -errno;
 	while ((r = poll(&p, 1, ANSWER_MS)) < 0 && errno == EINTR)
@@ -174,20 +175,22 @@ int slots_plug(struct slots *s, const struct share_mount *m, bool read_only, str
 {
 	struct blk_slot_request req = { .op = BLK_SLOT_PLUG, .flags = read_only ? VMSPEC_BLK_READONLY : 0 };
 	_cleanup_close_ int fd = -1;
-	const unsigned int i = first_free(s);
+	unsigned int i;
 	int r;
 
-	if (i == SLOTS_MAX)
-		return err_set(e, ENOSPC, "%s: the VM has %u places for disks, and all are taken", m->source,
-			       SLOTS_MAX);
 	fd = open(m->source, (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOCTTY);
 	if (fd < 0)
 		return err_errno(e, errno, "%s", m->source);
 	r = measure(fd, &req);
 	if (r)
 		return err_errno(e, r, "%s: how large it is", m->source);
-	r = ask(s->fds[i], &req, fd);
-	/* One that may come late has its place for ever. */
+	/* One that a guest has got hold of while it was empty is passed over. */
+	i = next_free(s, 0);
+	while (i < SLOTS_MAX && (r = ask(s->fds[i], &req, fd)) == -EBUSY)
+		i = next_free(s, i + 1);
+	if (i == SLOTS_MAX)
+		return err_set(e, EBUSY, "%s: all %u places that the VM has for disks are taken", m->source, SLOTS_MAX);
+	/* What may come late has its place for ever. */
 	s->taken[i] = !r || r == -ETIMEDOUT;
 	return r ? err_errno(e, r, "%s: microvm-vmm does not take it as a disk", m->source) : (int)i;
 }

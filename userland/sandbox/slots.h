@@ -34,7 +34,7 @@ bool slots_take(const struct slots *s, const struct share_mount *m);
 /* As its options or its file system have it. */
 bool slots_read_only(const struct share_mount *m);
 /*
- * Opens what is to be mounted, and gives it to the VMM: the number of its slot. -ENOSPC: all are taken. It waits for the VMM's word,
+ * Opens what is to be mounted, and gives it to the VMM: the number of its slot. -EBUSY: all are taken. It waits for the VMM's word,
  * which comes at once, or for two seconds.
  */
 int slots_plug(struct slots *s, const struct share_mount *m, bool read_only, struct err *e);
