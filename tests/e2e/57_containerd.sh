@@ -172,7 +172,7 @@ cni_network() {
 }
 pod_config() { # NAME NETWORK-MODE
 	jq -nc --arg n "$1" --argjson m "$2" '{metadata: {name: $n, uid: ("uid-" + $n), namespace: "default"}, hostname: $n,
-		linux: {security_context: {privileged: ($m == 0), namespace_options: {network: $m, pid: 1}}, resources: {memory_limit_in_bytes: (320 * 1048576),
+		linux: {security_context: {privileged: true, namespace_options: {network: $m, pid: 1}}, resources: {memory_limit_in_bytes: (320 * 1048576),
 			cpu_period: 100000, cpu_quota: 200000}}}'
 }
 pid_mode=1 # its own; 0: the pod's

@@ -468,7 +468,8 @@ START_TEST(limit_of_cpu_time)
 		int64_t quota;
 		uint64_t period, thousandths;
 	} rows[] = {
-		{ 150000, 100000, 1500 }, { 20000, 0, 200 }, /* the kernel's own period */
+		{ 150000, 100000, 1500 }, { 100001, 100000, 1001 },
+		{ 20000, 0, 200 }, /* the kernel's own period */
 		{ -1, 100000, 0 },	  { 0, 100000, 0 },
 		{ 1, 1000000, 1 },	  { INT64_MAX, 1000, UINT64_MAX / 1000 * 1000 / 1000 },
 	};

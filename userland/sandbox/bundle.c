@@ -246,8 +246,8 @@ uint64_t bundle_cpu_limit(const Microvm__Resources *res)
 		return 0;
 	if (cpu->period && cpu->period->value)
 		period = cpu->period->value;
-	quota = min_t(uint64_t, (uint64_t)cpu->quota->value, UINT64_MAX / 1000);
-	return max_t(uint64_t, quota * 1000 / period, 1);
+	quota = min_t(uint64_t, (uint64_t)cpu->quota->value, UINT64_MAX / 1000) * 1000;
+	return quota / period + !!(quota % period);
 }
 
 /* Whole CPUs for the VM; a quota itself is the container's cgroup's. */
@@ -270,15 +270,14 @@ static bool only_waits(const Microvm__Process *p)
 static void size_by_limits(struct bundle *b)
 {
 	const Microvm__Resources *res = b->spec->linux->resources;
-	const Microvm__CPU *cpu = res ? res->cpu : NULL;
-	const uint64_t limit = bundle_mem_limit(res);
+	const uint64_t limit = bundle_mem_limit(res), thousandths = bundle_cpu_limit(res);
 
 	if (limit)
 		b->mem_bytes = bundle_mem_for_limit(limit);
 	else if (b->joins && only_waits(b->spec->process))
 		b->mem_bytes = BUNDLE_POD_MEM;
-	if (cpu && cpu->quota && cpu->quota->value > 0 && cpu->period && cpu->period->value)
-		give_cpus(b, (uint64_t)cpu->quota->value, cpu->period->value);
+	if (thousandths)
+		give_cpus(b, thousandths, 1000);
 }
 
 /* 0: not there, or the plugin's way to say "no limit". */

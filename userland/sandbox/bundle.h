@@ -72,7 +72,7 @@ void bundle_size(const struct bundle *b, struct run_options *o);
 /* What a VM needs whose containers have that limit of memory, in bytes; and the limit of one, 0: none. */
 uint64_t bundle_mem_for_limit(uint64_t limit);
 uint64_t bundle_mem_limit(const Microvm__Resources *resources);
-/* Its quota of CPU time, in thousandths of a CPU; 0: none. */
+/* Its quota of CPU time, in thousandths of a CPU, rounded up; 0: none. */
 uint64_t bundle_cpu_limit(const Microvm__Resources *resources);
 /* NULL: it isn't there. */
 const char *bundle_annotation(const struct bundle *b, const char *name);

@@ -24,7 +24,7 @@ struct pod {
 	char *socket;
 	size_t next_share;
 	struct balloon_target memory;
-	unsigned int cpus;	   /* that the guest was told it has online */
+	unsigned int cpus;	   /* that the guest has online; 0: it failed to do as it was told */
 	struct loopback *loopback; /* NULL: it has no network namespace on the host, or the kernel can't */
 	bool told_ready, told_end;
 };
@@ -211,8 +211,12 @@ unsigned int pod_vcpus(const struct pod *p)
 
 static void on_cpus_set(const ProtobufCMessage *reply, const struct err *e, void *arg)
 {
-	if (!reply && e->code != ECANCELED)
-		log_warn("the guest's CPUs stay as they are: %s", e->msg);
+	struct pod *p = arg;
+
+	if (reply || e->code == ECANCELED)
+		return;
+	log_warn("the guest's CPUs are not as they should be: %s", e->msg);
+	p->cpus = 0;
 }
 
 void pod_set_cpus(struct pod *p, uint64_t n, bool fewer)

@@ -230,9 +230,10 @@ static _Noreturn void serve(const struct shim_options *o, const struct bundle *b
 		err_set(&e, EIO, "cannot write " SHIM_PID_FILE);
 	else
 		shim_serve(&config, &e);
-	if (e.code)
+	if (e.code) {
 		log_error("%s", e.msg);
-	unlink(birth->path);
+		unlink(birth->path);
+	}
 	host_cgroup_leave(&birth->cgroup);
 	_exit(e.code ? 1 : 0);
 }

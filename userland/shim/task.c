@@ -356,9 +356,15 @@ static void publish_deleted(struct task *t)
 
 static void finish_delete(struct task *t)
 {
+	struct shim *s = t->shim;
+	const bool heard = t->first.deletion.call;
+
 	publish_deleted(t);
 	process_answer_delete(&t->first);
 	task_free(t);
+	/* Shutdown would come next, of a containerd that is gone; the next one may know us by this task, and clean up when we end. */
+	if (!heard && !s->tasks)
+		s->over(s);
 }
 
 static void on_removed(const ProtobufCMessage *reply, const struct err *e, void *arg)
