@@ -336,6 +336,11 @@ START_TEST(a_restricted_loop_refuses_the_rest)
 	loop_send(loop, &r.op, sv[1], &c, 1, 0);
 	run_until(&r, 6);
 	ck_assert_int_eq(r.res, -EBADF);
+	/* Where a request says that it was not added, it is taken. */
+	loop_send(loop, &r.op, sv[1], &c, 1, 0);
+	loop_not_added(loop);
+	run_until(&r, 7);
+	ck_assert_int_eq(r.res, 1);
 	loop_free(loop);
 	loop = old;
 	close(sv[0]);

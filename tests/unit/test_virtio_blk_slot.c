@@ -103,6 +103,7 @@ START_TEST(comes_and_goes)
 		ck_assert_int_eq(request(VIRTIO_BLK_T_FLUSH, 0, 0, false), VIRTIO_BLK_S_OK);
 		/* The guest gives it back, as unbinding its driver does. */
 		drv_write(&d, VIRTIO_MMIO_STATUS, 0);
+		drv_write(&d, VIRTIO_MMIO_STATUS, VIRTIO_CONFIG_S_ACKNOWLEDGE);
 		ck_assert_int_eq(unplug(), 0);
 		ck_assert_uint_eq(config().capacity, 0);
 		ck_assert_int_eq(unplug(), -ENODEV);

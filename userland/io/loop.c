@@ -29,7 +29,7 @@ struct loop {
 	bool fixed;    /* takes registered files only */
 	bool disabled; /* until loop_enable() */
 	bool stopped;
-	struct io_uring_sqe *last; /* of the request queued last, for loop_as() */
+	struct io_uring_sqe *last; /* of the request queued last, for loop_as() and loop_not_added() */
 	int code;
 	struct loop_op *deferred; /* in order, tail below */
 	struct loop_op **deferred_tail;
@@ -229,6 +229,11 @@ void loop_as(struct loop *loop, int personality)
 {
 	/* Nothing is handed to the kernel before the next request is queued or the loop goes on. */
 	loop->last->personality = (uint16_t)personality;
+}
+
+void loop_not_added(struct loop *loop)
+{
+	loop->last->flags &= (uint8_t)~IOSQE_FIXED_FILE;
 }
 
 void loop_read(struct loop *loop, struct loop_op *op, int fd, void *buf, size_t len, int64_t off)

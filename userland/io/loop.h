@@ -9,8 +9,8 @@
  * from inside the call that queued it. In done() the op is free to be used again.
  *
  * A restricted loop (for a jailed process) starts disabled: register fds, enter the jail, then loop_enable() in the
- * thread that will run it. From then on the ring takes only the listed operations, and only on registered fds, because
- * seccomp does not see requests in a ring.
+ * thread that will run it. From then on the ring takes only the listed operations, because seccomp does not see requests in a ring,
+ * and only fds that were added, unless a request says otherwise (loop_not_added).
  */
 #ifndef IO_LOOP_H
 #define IO_LOOP_H
@@ -78,6 +78,12 @@ void loop_readv(struct loop *loop, struct loop_op *op, int fd, const struct iove
 void loop_writev(struct loop *loop, struct loop_op *op, int fd, const struct iovec *iov, unsigned int n, int64_t off);
 /* Runs the request that was queued last with the credentials that loop_personality() gave a number to. */
 void loop_as(struct loop *loop, int personality);
+/*
+ * The request that was queued last has an fd that was never added, for one that is closed while the loop goes on: its file goes with
+ * it. A file that was added the ring of a kernel before 6.13 keeps until all requests have ended that were in flight at its
+ * loop_del_fd(), whatever they are about, and polls never end.
+ */
+void loop_not_added(struct loop *loop);
 void loop_fsync(struct loop *loop, struct loop_op *op, int fd, bool data_only);
 void loop_fallocate(struct loop *loop, struct loop_op *op, int fd, int mode, uint64_t off, uint64_t len);
 void loop_recv(struct loop *loop, struct loop_op *op, int fd, void *buf, size_t len, int flags);

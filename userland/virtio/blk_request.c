@@ -129,6 +129,8 @@ static void next_step(struct blk_req *req)
 		loop_fallocate(b->dev.loop, &req->op, b->fd, r->mode, r->off, r->len);
 		break;
 	}
+	if (b->slot_fd >= 0)
+		loop_not_added(b->dev.loop);
 }
 
 /* Data has moved; false: it all has. */

@@ -68,16 +68,12 @@ static int plug(struct blk *b, const struct blk_slot_request *req, int fd)
 		return -EINVAL;
 	if (b->fd >= 0 || b->in_flight)
 		return -EBUSY;
-	r = loop_add_fd(b->dev.loop, fd);
-	if (r < 0)
-		return r;
 	b->read_only = req->flags & VMSPEC_BLK_READONLY;
 	b->writes = req->is_regular ? BLK_WRITES_NEW : BLK_WRITES_RING;
 	b->sectors = req->bytes / BLK_SECTOR;
 	r = virtio_refit(&b->dev, blk_fill_config(b, block, req->best_bytes));
 	if (r < 0) {
 		b->sectors = 0;
-		loop_del_fd(b->dev.loop, fd);
 		return r;
 	}
 	b->fd = fd;
@@ -90,7 +86,6 @@ static int unplug(struct blk *b)
 	if (b->fd < 0)
 		return -ENODEV;
 	b->sectors = 0;
-	loop_del_fd(b->dev.loop, b->fd);
 	close(b->fd);
 	b->fd = -1;
 	virtio_refit(&b->dev, blk_fill_config(b, BLK_SECTOR, 0));

@@ -54,7 +54,9 @@ int virtio_refit(struct virtio_device *dev, uint64_t features)
 	/* A vCPU may hold it while it waits for this thread. */
 	if (pthread_mutex_trylock(&m->lock))
 		return r;
-	if (!m->active && !mmio_reg(m, VIRTIO_MMIO_STATUS) && !atomic_load(&m->resetting)) {
+	/* Linux leaves one bit when a driver goes: that it has seen the device. */
+	if (!m->active && !(mmio_reg(m, VIRTIO_MMIO_STATUS) & ~(uint32_t)VIRTIO_CONFIG_S_ACKNOWLEDGE) &&
+	    !atomic_load(&m->resetting)) {
 		dev->features = features;
 		mmio_fill_page(m);
 		r = 0;

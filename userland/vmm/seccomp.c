@@ -37,7 +37,6 @@ static const struct seccomp_rule io_rules[] = {
 	{ SYS_write, ANY, 0 },			/* interrupts (irqfd), the log */
 	{ SYS_futex, ANY, 0 },
 	{ SYS_io_uring_register, 1, IORING_REGISTER_ENABLE_RINGS },
-	{ SYS_io_uring_register, 1, IORING_REGISTER_FILES_UPDATE }, /* disks that come and go */
 	{ SYS_close, ANY, 0 },
 	{ SYS_read, ANY, 0 },			/* /dev/urandom */
 	{ SYS_pwritev2, ANY, 0 },		/* disks' writes, where the ring would need a worker thread */
