@@ -341,7 +341,8 @@ pool_end() {
 }
 new_on_disk() { run ctr run -d --snapshotter devmapper --runtime $runtime $image "$@"; status_is 0; }
 in_it() { ctr task exec --exec-id "e$RANDOM" "$@"; }
-open_disks() { dmsetup info -c --noheadings -o name,open | awk -F: '/^e2e-pool-/ && $2 > 0' ; }
+open_disks() { dmsetup info -c --noheadings -o name,open | awk -F: '/^e2e-pool-/ && $2 > 0'; }
+no_disk_open() { [ -z "$(open_disks)" ]; }
 
 # The guest mounts them: the host's kernel never looks into a file system that a container wrote.
 test_block_snapshots() { # limit 400 s
@@ -363,7 +364,12 @@ test_block_snapshots() { # limit 400 s
 	status_is 0
 	run in_it disk cat /file
 	out_is kept
-	end_all disk
+	# A VMM that is killed lets go of it, too.
+	kill -9 "$(ctr task ls | awk '$1 == "disk" { print $2 }')"
+	until_ok in_state disk STOPPED
+	run ctr task delete disk
+	ctr container delete disk
+	until_ok no_disk_open
 	# In a pod they come and go in the same places.
 	run ctr run -d --snapshotter devmapper --annotation io.kubernetes.cri.sandbox-id=pod --runtime $runtime $image pod sleep 1000
 	status_is 0
@@ -377,6 +383,33 @@ test_block_snapshots() { # limit 400 s
 	is "$(open_disks)" "" "disks that are open"
 	containerd_end
 	pool_end
+}
+
+erofs_config() { printf '[proxy_plugins.files]\ntype = "snapshot"\naddress = "%s"\n' "$work/files.sock"; }
+
+# One file in two containers of a pod: each has a layer of its own over it.
+test_erofs_snapshots() { # limit 300 s
+	local snapshotter id
+	mkdir "$work/files"
+	"$(dirname "${BASH_SOURCE[0]}")/snapshotter.py" "$work/files.sock" "$work/files" 2>"$work/files.log" &
+	snapshotter=$!
+	until_ok [ -S "$work/files.sock" ]
+	more_config=erofs_config
+	containerd_begin
+	for id in one two; do
+		run ctr run -d --snapshotter files --annotation io.kubernetes.cri.sandbox-id=one --runtime $runtime $image $id sleep 1000
+		status_is 0
+	done
+	for id in one two; do
+		run in_it $id sh -c 'cat /sys/block/vd*/ro; awk "\$2 == \"/\" { print \$3 }" /proc/mounts; ls /file; echo kept >/file; cat /file'
+		status_is 0
+		out_is $'1\n1\noverlay\nkept'
+	done
+	! grep " erofs " /proc/*/mounts || die "the host has mounted it"
+	end_all two one
+	containerd_end
+	kill "$snapshotter"
+	wait "$snapshotter" || true
 }
 
 # ---- many at once ----------------------------------------------------------------------------------------------------

@@ -7,6 +7,8 @@ import sys
 
 import grpc
 
+from wire import decode, encode
+
 ADDRESS = "unix:///run/containerd/containerd.sock"
 MESSAGES = {
     "PodMetadata": {"name": (1, str), "uid": (2, str), "namespace": (3, str), "attempt": (4, int)},
@@ -48,69 +50,15 @@ MESSAGES = {
 }
 
 
-def varint(n):
-    out = b""
-    while n > 127:
-        out, n = out + bytes([n & 127 | 128]), n >> 7
-    return out + bytes([n])
-
-
-def lengthy(number, data):
-    return varint(number << 3 | 2) + varint(len(data)) + data
-
-
-def encode(name, value):
-    out = b""
-    for key, v in value.items():
-        number, kind = MESSAGES[name][key]
-        for one in v if isinstance(kind, list) else [v]:
-            k = kind[0] if isinstance(kind, list) else kind
-            if k is int:
-                out += varint(number << 3) + varint(one & (1 << 64) - 1)
-            elif k is str:
-                out += lengthy(number, one.encode())
-            elif k is dict:
-                for pair in one.items():
-                    out += lengthy(number, lengthy(1, pair[0].encode()) + lengthy(2, pair[1].encode()))
-            else:
-                out += lengthy(number, encode(k, one))
-    return out
-
-
-def take(data, at):
-    n = shift = 0
-    while True:
-        n |= (data[at] & 127) << shift
-        at, shift = at + 1, shift + 7
-        if data[at - 1] < 128:
-            return n, at
-
-
-def decode(name, data):
-    fields = {number: (key, kind) for key, (number, kind) in MESSAGES.get(name, {}).items()}
-    out, at = {}, 0
-    while at < len(data):
-        tag, at = take(data, at)
-        if tag & 7 == 0:
-            value, at = take(data, at)
-        else:
-            n, at = take(data, at)
-            value, at = data[at:at + n], at + n
-        key, kind = fields.get(tag >> 3, (None, None))
-        if key:
-            out[key] = value if kind is int else value.decode() if kind is str else decode(kind, value)
-    return out
-
-
 def main():
     method, request = sys.argv[1], json.loads(sys.argv[2])
     with grpc.insecure_channel(ADDRESS) as channel:
         call = channel.unary_unary("/runtime.v1.RuntimeService/" + method)
         try:
-            answer = call(encode(method + "Request", request), timeout=200)
+            answer = call(encode(MESSAGES, method + "Request", request), timeout=200)
         except grpc.RpcError as e:
             sys.exit(f"{method}: {e.code().name}: {e.details()}")
-    print(json.dumps(decode(method + "Response", answer)))
+    print(json.dumps(decode(MESSAGES, method + "Response", answer)))
 
 
 main()
