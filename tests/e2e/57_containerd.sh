@@ -345,7 +345,7 @@ open_disks() { dmsetup info -c --noheadings -o name,open | awk -F: '/^e2e-pool-/
 no_disk_open() { [ -z "$(open_disks)" ]; }
 
 # The guest mounts them: the host's kernel never looks into a file system that a container wrote.
-test_block_snapshots() { # limit 400 s
+test_block_snapshots() { # limit 600 s
 	local i
 	pool_begin
 	more_config=pool_config
