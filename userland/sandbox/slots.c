@@ -21,6 +21,7 @@
 #define ANSWER_MS 2000
 #define SECTOR 512u
 #define BEST_MAX (1u << 20)
+#define ERRNO_MAX 4095
 
 void slots_init(struct slots *s)
 {
@@ -168,7 +169,8 @@ static int ask(int slot_fd, const struct blk_slot_request *req, int fd)
 		return r ? -errno : -ETIMEDOUT;
 	if (recv(slot_fd, &answer, sizeof(answer), MSG_DONTWAIT) != sizeof(answer))
 		return -EPIPE;
-	return answer.error;
+	/* It is a guest's VMM that says so. */
+	return answer.error > 0 || answer.error < -ERRNO_MAX ? -EPROTO : answer.error;
 }
 
 int slots_plug(struct slots *s, const struct share_mount *m, bool read_only, struct err *e)
