@@ -329,8 +329,7 @@ pool_begin() {
 	dmsetup create e2e-pool --table "0 $((512 << 11)) thin-pool $pool_meta $pool_data 128 0 1 skip_block_zeroing"
 }
 pool_config() {
-	printf '[plugins."io.containerd.snapshotter.v1.devmapper"]\n'
-	printf 'pool_name = "e2e-pool"\nroot_path = "%s"\nbase_image_size = "64MB"\nasync_remove = false\n' "$work/lib/devmapper"
+	from_page "Snapshots on block devices" toml | sed "s/containerd-pool/e2e-pool/; s|/var/lib/containerd|$work/lib|; s/10GB/64MB/"
 }
 pool_end() {
 	local name
