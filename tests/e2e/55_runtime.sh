@@ -92,6 +92,8 @@ test_run_in_the_foreground() {
 	nothing_left
 }
 
+stat_of() { MICROVM_STATE=$root microvm stats --no-stream --format json "$1" | jq -r "$2"; }
+vm_target() { stat_of "$1" .TargetBytes; }
 sleeps() { [ "$(rt exec two sh -c 'busybox ps | busybox grep -c "[s]leep 1000"')" = "$1" ]; }
 
 test_kill_exec_ps_pause_update_events() { # limit 300 s
@@ -129,7 +131,7 @@ test_kill_exec_ps_pause_update_events() { # limit 300 s
 	# What its limit leaves over is not the guest's any more, either.
 	run rt update --memory 300m two
 	status_is 0
-	is "$(MICROVM_STATE=$root microvm stats --no-stream --format json two | jq -r '"\(.MemLimitBytes) \(.TargetBytes)"')" "314572800 381681664"
+	is "$(stat_of two .MemLimitBytes) $(vm_target two)" "314572800 381681664"
 	run rt update --memory 8g two
 	refused 1 memory
 	run rt delete two
@@ -353,10 +355,10 @@ test_killed_at_any_step() { # limit 400 s
 
 # Whose namespaces are those of a container that runs is in its VM, and leaves nothing there.
 test_joins_another_one() { # limit 300 s
-	local join mounts spaces='for n in net ipc uts pid; do busybox readlink /proc/self/ns/$n; done'
+	local join mounts whole spaces='for n in net ipc uts pid; do busybox readlink /proc/self/ns/$n; done'
 	mounts() { cat "/proc/$(pgrep -x microvm-fsd)/mountinfo"; }
 	only_first_sleeps() { [ "$(rt exec first busybox ps | grep -c 'sleep 1000')" = 1 ]; }
-	bundle '.hostname = "first"' sleep 1000
+	bundle '.hostname = "first" | .annotations["io.microvm.memory"] = "512m"' sleep 1000
 	create first
 	rt start first
 	mounts=$(mounts)
@@ -375,6 +377,12 @@ test_joins_another_one() { # limit 300 s
 	is "$(state_of second) $(state_of first)" "paused running"
 	rt resume second
 	is "$(rt events --stats second | jq -r .id)" second
+	# What the first one may use says nothing about the memory of the second.
+	whole=$(vm_target first)
+	is "$whole" 536870912
+	run rt update --memory 64m first
+	status_is 0
+	is "$(vm_target first)" "$whole"
 	# Its supervisor is killed: so is the container, and what it had there goes with its record.
 	kill -9 "$(pid_of second)"
 	until_ok only_first_sleeps

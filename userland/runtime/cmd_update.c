@@ -105,7 +105,7 @@ static Microvm__Resources *from_options(const struct update_options *o)
 
 static int update_one(struct state *state, struct state_ref *ref, void *arg, struct err *e)
 {
-	return sandbox_update_resources(ref, arg, e);
+	return sandbox_update_resources(state, ref, arg, e);
 }
 
 static int update_run(const struct runtime_global *g, void *options, int argc, char **argv, struct err *e)

@@ -148,10 +148,29 @@ static int send_resources(struct agent *agent, const char *id, void *arg, struct
 	return agent_update_container(agent, &req, NULL, e);
 }
 
-int sandbox_update_resources(const struct state_ref *ref, const Microvm__Resources *res, struct err *e)
+/* Do others live in its VM, whose memory a limit of its own says nothing about? */
+static int is_joined(struct state *state, const struct state_ref *ref, bool *joined, struct err *e)
+{
+	struct state_ref *list;
+	size_t n, i;
+	int r = state_list(state, &list, &n, e);
+
+	if (r)
+		return r;
+	*joined = false;
+	for (i = 0; i < n; i++)
+		*joined = *joined || (list[i].alive && list[i].record.vm && str_eq(list[i].record.vm, ref->record.id));
+	state_list_free(list, n);
+	return 0;
+}
+
+int sandbox_update_resources(struct state *state, const struct state_ref *ref, const Microvm__Resources *res,
+			     struct err *e)
 {
 	const uint64_t limit = bundle_mem_limit(res);
+	uint64_t target = ref->record.mem_bytes;
 	struct balloon_answer answer;
+	bool joined = false;
 	int r;
 
 	if (limit > ref->record.mem_bytes)
@@ -164,10 +183,13 @@ int sandbox_update_resources(const struct state_ref *ref, const Microvm__Resourc
 	/* Another one's VM is not this one's to make smaller. */
 	if (r || !limit || ref->record.vm)
 		return r;
+	r = is_joined(state, ref, &joined, e);
+	if (r)
+		return r;
 	/* What its limit leaves over is not the guest's any more, either. */
-	return sandbox_balloon(ref, BALLOON_TARGET,
-			       ALIGN_UP(min_t(uint64_t, bundle_mem_for_limit(limit), ref->record.mem_bytes), 4096),
-			       &answer, e);
+	if (!joined)
+		target = ALIGN_UP(min_t(uint64_t, bundle_mem_for_limit(limit), target), 4096);
+	return sandbox_balloon(ref, BALLOON_TARGET, target, &answer, e);
 }
 
 static int ask_processes(struct agent *agent, const char *id, void *arg, struct err *e)

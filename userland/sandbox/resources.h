@@ -33,7 +33,8 @@ struct resource_update {
 };
 
 /* The same as an engine says it: a whole linux.resources, for the container's cgroup. A limit of memory moves the balloon, too. */
-int sandbox_update_resources(const struct state_ref *ref, const Microvm__Resources *res, struct err *e);
+int sandbox_update_resources(struct state *state, const struct state_ref *ref, const Microvm__Resources *res,
+			     struct err *e);
 /* The container's processes, by their pids in the guest; *pids is malloc'd. */
 int sandbox_processes(const struct state_ref *ref, uint32_t **pids, size_t *n, struct err *e);
 /* All is checked before anything is changed. */
