@@ -349,6 +349,14 @@ test_killed_at_any_step() { # limit 400 s
 	wait $! && die "the creation succeeded"
 	run rt delete crash
 	status_is 0
+	# SIGKILL is not the guest's to refuse, which hears nothing, as its VMM is stopped.
+	create crash
+	rt start crash
+	pkill -STOP -x microvm-vmm
+	run rt kill crash KILL
+	status_is 0
+	until_ok in_state crash stopped
+	rt delete crash
 	[ ! -e /sys/fs/cgroup/e2e.slice ] || die "a cgroup is left: $(find /sys/fs/cgroup/e2e.slice -type d)"
 	nothing_left
 }

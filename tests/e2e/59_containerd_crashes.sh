@@ -202,6 +202,31 @@ reset() {
 	find /sys/fs/cgroup/default -depth -type d -exec rmdir {} +
 }
 
+# SIGKILL is not the guest's to refuse. It hears nothing here, as its VMM is stopped.
+test_deaf_guest() { # limit 300 s
+	local id vmm
+	containerd_begin
+	for id in one two; do
+		run ctr run -d --annotation io.kubernetes.cri.sandbox-id=one --runtime $runtime $image $id sleep 1000
+		status_is 0
+	done
+	vmm=$(pgrep -x microvm-vmm)
+	# While a container of the pod is meant to go on, the VM is left alone.
+	kill -STOP "$vmm"
+	timeout 60 ctr task kill -s KILL two >/dev/null 2>&1 &
+	sleep 25
+	kill -CONT "$vmm"
+	until_ok in_state two STOPPED
+	in_state one RUNNING || die "a container that nobody has killed went with another one"
+	kill -STOP "$vmm"
+	timeout 60 ctr task kill -s KILL one || true
+	until_ok in_state one STOPPED
+	until_ok no_vmm
+	deleted_with two 137
+	deleted_with one 137
+	containerd_end
+}
+
 test_host_reset() { # limit 200 s
 	containerd_begin
 	: >"$work/listening"

@@ -37,7 +37,7 @@
 	X(create_container, CreateContainerRequest, ProcessReply, 120) \
 	X(start_container, ContainerRequest, Empty, 120)               \
 	X(exec_process, ExecRequest, ProcessReply, 60)                 \
-	X(signal_process, SignalRequest, Empty, 60)                    \
+	X(signal_process, SignalRequest, Empty, 15)                    \
 	X(wait_process, ProcessRequest, WaitReply, 0)                  \
 	X(resize_tty, ResizeRequest, Empty, 60)                        \
 	X(close_stdin, ProcessRequest, Empty, 60)                      \

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/log.h"
 #include "base/util.h"
 #include "oci/defaults.h"
 #include "sandbox/sandbox.h"
@@ -102,18 +103,31 @@ static int send_signal(struct agent *agent, const char *id, void *arg, struct er
 	return agent_signal_process(agent, &req, NULL, e);
 }
 
+static bool guest_is_silent(int r)
+{
+	return r == -ETIMEDOUT || r == -ECONNREFUSED || r == -ECONNRESET || r == -EPIPE;
+}
+
+/* SIGKILL is not the guest's to refuse: one that does not answer loses its VM. */
+static int signal_or_end(struct state_ref *ref, struct signal_call call, struct err *e)
+{
+	int r = remote_call(ref, send_signal, &call, e);
+
+	if (call.number != SIGKILL || !guest_is_silent(r))
+		return r;
+	log_warn("%s: the guest does not answer, so its VM is ended", ref->record.name);
+	*e = (struct err)ERR_INIT;
+	return sandbox_kill_vm(ref, e);
+}
+
 int sandbox_signal(struct state_ref *ref, int number, struct err *e)
 {
-	struct signal_call call = { .number = number };
-
-	return remote_call(ref, send_signal, &call, e);
+	return signal_or_end(ref, (struct signal_call){ .number = number }, e);
 }
 
 int sandbox_signal_all(struct state_ref *ref, int number, struct err *e)
 {
-	struct signal_call call = { .number = number, .all = true };
-
-	return remote_call(ref, send_signal, &call, e);
+	return signal_or_end(ref, (struct signal_call){ .number = number, .all = true }, e);
 }
 
 static bool has_ended(struct state_ref *ref)
@@ -157,9 +171,10 @@ bool remote_is_child_of(pid_t pid, pid_t parent)
 /* Of one in another's VM, which stays: its processes, then its supervisor, whose end the agent takes for the container's. */
 static void kill_joined(struct state_ref *ref, int supervisor)
 {
+	struct signal_call call = { .number = SIGKILL, .all = true };
 	struct err e = ERR_INIT;
 
-	if (sandbox_signal_all(ref, SIGKILL, &e) || !sandbox_wait_ended(ref, JOINED_END_NS))
+	if (remote_call(ref, send_signal, &call, &e) || !sandbox_wait_ended(ref, JOINED_END_NS))
 		syscall(SYS_pidfd_send_signal, supervisor, SIGKILL, NULL, 0);
 }
 

@@ -27,7 +27,7 @@ int sandbox_run(const struct sandbox_paths *paths, const struct run_options *o, 
 /* A further process in a running container. Likewise. */
 int sandbox_exec(struct state_ref *ref, const struct process_options *o, char *const *command, struct err *e);
 
-/* A signal to the container's first process. */
+/* A signal to the container's first process. SIGKILL to a guest that does not answer ends its VM, and returns when it has ended. */
 int sandbox_signal(struct state_ref *ref, int signal, struct err *e);
 /* The same to every process of the container. */
 int sandbox_signal_all(struct state_ref *ref, int signal, struct err *e);

@@ -180,6 +180,7 @@ int shim_serve(const struct serve_config *c, struct err *e)
 	events_on_sent(s.shim.events, on_all_sent, &s);
 	loop_op_init(&s.accept_op, on_accepted);
 	loop_op_init(&s.limit_op, on_limit);
+	tasks_init(&s.shim);
 	loop_accept(s.shim.loop, &s.accept_op, s.listen_fd);
 	loop_op_init(&s.told_op, on_told);
 	if (c->told_fd >= 0)

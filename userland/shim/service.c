@@ -2,6 +2,7 @@
 #include "shim/service.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -237,6 +238,8 @@ static void serve_kill(struct ttrpc_call *call, const ProtobufCMessage *m, void 
 	sig.exec_id = req->exec_id;
 	sig.signal = req->signal;
 	sig.all = req->all;
+	if (req->signal == SIGKILL && !*p->exec_id)
+		task_killed(p->task);
 	agent_signal_process_async(agent, &sig, on_relayed, relay_new(s, call, req->id, NULL));
 }
 

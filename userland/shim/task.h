@@ -72,7 +72,8 @@ struct task {
 	uint32_t guest_pid;
 	bool asked; /* the agent, for its creation */
 	bool in_guest, paused;
-	bool idle, waking; /* no process of it is in the guest, or not yet (pause.h) */
+	bool idle, waking;  /* no process of it is in the guest, or not yet (pause.h) */
+	uint64_t killed_ns; /* when SIGKILL was first sent to it, by the monotonic clock; 0: it was not */
 	/* Of its memory, in bytes, and CPU time, in thousandths of a CPU; 0: none. asked: by an Update that is under way. */
 	uint64_t mem_limit, mem_limit_asked, cpu_limit, cpu_limit_asked;
 	TASK(CreateTaskRequest) * request; /* until the guest has it */
@@ -89,6 +90,7 @@ struct shim {
 	bool pod_ready;
 	struct err pod_error; /* why there is none, or no more */
 	struct task *tasks;
+	struct loop_op overdue_op; /* until what was killed has to have ended */
 	/* A Shutdown was answered, and no task is left. */
 	void (*over)(struct shim *s);
 };
@@ -101,6 +103,8 @@ void task_exec(struct shim *s, struct ttrpc_call *call, const TASK(ExecProcessRe
 void task_delete(struct shim *s, struct ttrpc_call *call, const char *id, const char *exec_id);
 void task_wait(struct shim *s, struct ttrpc_call *call, const char *id, const char *exec_id);
 
+/* Before anything else. */
+void tasks_init(struct shim *s);
 /* NULL and e: no such container or process. */
 struct task *task_find(struct shim *s, const char *id, struct err *e);
 struct process *process_find(struct shim *s, const char *id, const char *exec_id, struct err *e);
@@ -119,6 +123,9 @@ void tasks_refuse_waiting(struct shim *s, const struct err *e);
  * a pod's containers come, of which the next may need what this one doesn't.
  */
 void tasks_fit_vm(struct shim *s, bool fewer_cpus);
+
+/* SIGKILL is on its way to its first process: the guest has to end it (overdue.c). */
+void task_killed(struct task *t);
 
 /* ---- news from the pod ------------------------------------------------------------------------------------------------ */
 
