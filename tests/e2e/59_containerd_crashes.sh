@@ -179,6 +179,9 @@ step_away() {
 	until_ok test -e "$work/folder/stops"
 	daemon
 	until_ok in_state stays STOPPED
+	# Without a pid containerd would take it for a leftover, from 1.7 on.
+	run ctr task ps stays
+	is "$(wc -l <<<"$out")" 2 "lines of its processes"
 	deleted_with stays 9
 }
 

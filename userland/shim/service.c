@@ -417,8 +417,11 @@ static void serve_pids(struct ttrpc_call *call, const ProtobufCMessage *m, void 
 	const uint32_t vm = t ? task_pid(t) : 0;
 	struct pending now = { .call = call };
 
-	/* A task without any is a leftover for containerd, which it cleans up when it is started again. */
-	if (t && t->idle)
+	/*
+	 * A task without any is a leftover for containerd, which it cleans up when it is started again; from 1.7 on also one that has
+	 * ended meanwhile, whose end nobody would hear of.
+	 */
+	if (t && (t->idle || t->first.state == PROCESS_STOPPED))
 		reply_pids(&now, &vm, 1);
 	else
 		relay(arg, call, req->id, agent_list_processes_async, on_pids, NULL);
