@@ -301,7 +301,7 @@ START_TEST(calls_from_other_threads_run_in_the_loops)
 }
 END_TEST
 
-/* What a jailed process relies on: only registered fds, only listed operations, and nothing before it is enabled. */
+/* What a jailed process relies on: only listed operations, and only added fds where a request does not say otherwise. */
 START_TEST(a_restricted_loop_refuses_the_rest)
 {
 	struct result r = RESULT;

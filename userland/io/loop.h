@@ -9,8 +9,8 @@
  * from inside the call that queued it. In done() the op is free to be used again.
  *
  * A restricted loop (for a jailed process) starts disabled: register fds, enter the jail, then loop_enable() in the
- * thread that will run it. From then on the ring takes only the listed operations, because seccomp does not see requests in a ring,
- * and only fds that were added, unless a request says otherwise (loop_not_added).
+ * thread that will run it. From then on the ring takes only the listed operations, because seccomp does not see requests in a ring.
+ * Requests are for fds that were added, unless they say otherwise (loop_not_added).
  */
 #ifndef IO_LOOP_H
 #define IO_LOOP_H
@@ -35,7 +35,7 @@ struct loop_op {
 };
 
 enum loop_flags {
-	LOOP_RESTRICTED = 1, /* starts disabled, fixed files only, listed operations only */
+	LOOP_RESTRICTED = 1, /* starts disabled, listed operations only, added fds only */
 	LOOP_ANY_FD = 2,     /* with LOOP_RESTRICTED: any of the process's fds; only the operations are restricted */
 };
 

@@ -32,7 +32,10 @@ struct resource_update {
 	int64_t pids_limit; /* -1: none */
 };
 
-/* The same as an engine says it: a whole linux.resources, for the container's cgroup. A limit of memory moves the balloon, too. */
+/*
+ * The same as an engine says it: a whole linux.resources, for the container's cgroup. A limit of memory moves the balloon, too, of a VM
+ * that is its own and that no other container has joined.
+ */
 int sandbox_update_resources(struct state *state, const struct state_ref *ref, const Microvm__Resources *res,
 			     struct err *e);
 /* The container's processes, by their pids in the guest; *pids is malloc'd. */
